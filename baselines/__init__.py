@@ -1,0 +1,1 @@
+"""Segmentation models of the papers: registry, training, scoring, leaderboard."""

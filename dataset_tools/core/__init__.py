@@ -1,0 +1,1 @@
+"""The shared language of all rooms: records, masks, images, manifests, stages, errors."""

@@ -1,0 +1,474 @@
+"""Manifests: immutable Parquet shards of samples and rejections, one directory per stage run.
+
+    <directory>/header.json                      written last: its presence means complete
+    <directory>/samples/part-00000.parquet       rows sorted by sample id
+    <directory>/rejections/part-00000.parquet
+
+A shard is written aside and renamed; its samples file is renamed last, so it stands for both. Column
+meanings are those of `record.py`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from dataset_tools.core.errors import ManifestError
+from dataset_tools.core.files import canonical_json, replacing, sha256_hex, write_text
+from dataset_tools.core.labels import Label, Wearing
+from dataset_tools.core.masks import RleMask
+from dataset_tools.core.reasons import Reason
+from dataset_tools.core.record import (
+    Face,
+    ImageRef,
+    Instance,
+    Layer,
+    Provenance,
+    Rejection,
+    Review,
+    ReviewState,
+    Sample,
+    Score,
+    Split,
+)
+
+SCHEMA_VERSION = 1
+
+_IMAGE = pa.struct(
+    [
+        ("sha256", pa.string()),
+        ("height", pa.int32()),
+        ("width", pa.int32()),
+        ("format", pa.string()),
+    ]
+)
+_PAIRS = pa.list_(pa.struct([("key", pa.string()), ("value", pa.string())]))
+
+SAMPLE_SCHEMA = pa.schema(
+    [
+        ("id", pa.string()),
+        ("image", _IMAGE),
+        (
+            "provenance",
+            pa.struct(
+                [
+                    ("source", pa.string()),
+                    ("item_key", pa.string()),
+                    ("licence", pa.string()),
+                    ("url", pa.string()),
+                    ("author", pa.string()),
+                    ("retrieved_at", pa.string()),
+                    ("content_sha256", pa.string()),
+                    ("parent_id", pa.string()),
+                    ("recipe", pa.string()),
+                    ("seed", pa.int64()),
+                    ("evidence", _PAIRS),
+                ]
+            ),
+        ),
+        ("group", pa.string()),
+        ("phash", pa.string()),
+        (
+            "faces",
+            pa.list_(
+                pa.struct(
+                    [
+                        ("box_xyxy", pa.list_(pa.float64())),
+                        ("score", pa.float64()),
+                        ("wearing", pa.string()),
+                        ("detector", pa.string()),
+                        ("landmarks_xyz", pa.list_(pa.float32())),
+                        ("pose_deg", pa.list_(pa.float64())),
+                    ]
+                )
+            ),
+        ),
+        (
+            "instances",
+            pa.list_(
+                pa.struct(
+                    [
+                        ("id", pa.string()),
+                        ("label", pa.string()),
+                        ("height", pa.int32()),
+                        ("width", pa.int32()),
+                        ("counts", pa.list_(pa.int32())),
+                        ("drawn_by", pa.string()),
+                        ("confidence", pa.float64()),
+                        ("face", pa.int32()),
+                        ("soft", _IMAGE),
+                        ("attributes", _PAIRS),
+                    ]
+                )
+            ),
+        ),
+        ("layers", pa.list_(pa.struct([("name", pa.string()), ("image", _IMAGE)]))),
+        ("scores", pa.list_(pa.struct([("name", pa.string()), ("value", pa.float64())]))),
+        ("split", pa.string()),
+        (
+            "review",
+            pa.struct(
+                [
+                    ("state", pa.string()),
+                    ("reviewers", pa.list_(pa.string())),
+                    ("reviewed_at", pa.string()),
+                    ("note", pa.string()),
+                ]
+            ),
+        ),
+        ("is_labelled", pa.bool_()),
+    ]
+)
+
+REJECTION_SCHEMA = pa.schema(
+    [
+        ("stage", pa.string()),
+        ("item_key", pa.string()),
+        ("reason", pa.string()),
+        ("detail", pa.string()),
+        ("sample_id", pa.string()),
+        ("source", pa.string()),
+        ("derived", pa.bool_()),
+        ("retryable", pa.bool_()),
+        ("tries", pa.int32()),
+    ]
+)
+
+_INPUTS_KEY = b"maskset.inputs"
+
+
+def _image_row(ref: ImageRef | None) -> dict[str, Any] | None:
+    if ref is None:
+        return None
+    height, width = ref.size_hw
+    return {"sha256": ref.sha256, "height": height, "width": width, "format": ref.format}
+
+
+def _image_from_row(row: dict[str, Any]) -> ImageRef:
+    return ImageRef(row["sha256"], (row["height"], row["width"]), row["format"])
+
+
+def _pairs_row(pairs: Sequence[tuple[str, str]]) -> list[dict[str, str]]:
+    return [{"key": key, "value": value} for key, value in pairs]
+
+
+def _pairs_from_row(rows: list[dict[str, str]]) -> tuple[tuple[str, str], ...]:
+    return tuple((row["key"], row["value"]) for row in rows)
+
+
+def sample_to_row(sample: Sample) -> dict[str, Any]:
+    """A sample as the plain values of `SAMPLE_SCHEMA`."""
+    provenance = {
+        item.name: getattr(sample.provenance, item.name)
+        for item in dataclasses.fields(Provenance)
+        if item.name != "evidence"
+    }
+    return {
+        "id": sample.id,
+        "image": _image_row(sample.image),
+        "provenance": {**provenance, "evidence": _pairs_row(sample.provenance.evidence)},
+        "group": sample.group,
+        "phash": sample.phash,
+        "faces": [
+            {
+                "box_xyxy": list(face.box_xyxy),
+                "score": face.score,
+                "wearing": face.wearing.value,
+                "detector": face.detector,
+                "landmarks_xyz": list(face.landmarks_xyz),
+                "pose_deg": list(face.pose_deg),
+            }
+            for face in sample.faces
+        ],
+        "instances": [
+            {
+                "id": item.id,
+                "label": item.label.value,
+                "height": item.mask.size_hw[0],
+                "width": item.mask.size_hw[1],
+                "counts": list(item.mask.counts),
+                "drawn_by": item.drawn_by,
+                "confidence": item.confidence,
+                "face": item.face,
+                "soft": _image_row(item.soft),
+                "attributes": _pairs_row(item.attributes),
+            }
+            for item in sample.instances
+        ],
+        "layers": [{"name": item.name, "image": _image_row(item.image)} for item in sample.layers],
+        "scores": [{"name": score.name, "value": score.value} for score in sample.scores],
+        "split": sample.split.value,
+        "review": {
+            "state": sample.review.state.value,
+            "reviewers": list(sample.review.reviewers),
+            "reviewed_at": sample.review.reviewed_at,
+            "note": sample.review.note,
+        },
+        "is_labelled": sample.is_labelled,
+    }
+
+
+def sample_from_row(row: dict[str, Any]) -> Sample:
+    """The sample of one row of `SAMPLE_SCHEMA`; the inverse of `sample_to_row`."""
+    provenance = dict(row["provenance"])
+    provenance["evidence"] = _pairs_from_row(provenance["evidence"])
+    review = row["review"]
+    return Sample(
+        id=row["id"],
+        image=_image_from_row(row["image"]),
+        provenance=Provenance(**provenance),
+        group=row["group"],
+        phash=row["phash"],
+        faces=tuple(
+            Face(
+                box_xyxy=tuple(face["box_xyxy"]),
+                score=face["score"],
+                wearing=Wearing(face["wearing"]),
+                detector=face["detector"],
+                landmarks_xyz=tuple(face["landmarks_xyz"]),
+                pose_deg=tuple(face["pose_deg"]),
+            )
+            for face in row["faces"]
+        ),
+        instances=tuple(
+            Instance(
+                id=item["id"],
+                label=Label(item["label"]),
+                mask=RleMask((item["height"], item["width"]), tuple(item["counts"])),
+                drawn_by=item["drawn_by"],
+                confidence=item["confidence"],
+                face=item["face"],
+                soft=_image_from_row(item["soft"]) if item["soft"] else None,
+                attributes=_pairs_from_row(item["attributes"]),
+            )
+            for item in row["instances"]
+        ),
+        layers=tuple(Layer(item["name"], _image_from_row(item["image"])) for item in row["layers"]),
+        scores=tuple(Score(item["name"], item["value"]) for item in row["scores"]),
+        split=Split(row["split"]),
+        review=Review(
+            state=ReviewState(review["state"]),
+            reviewers=tuple(review["reviewers"]),
+            reviewed_at=review["reviewed_at"],
+            note=review["note"],
+        ),
+        is_labelled=row["is_labelled"],
+    )
+
+
+def rejection_to_row(rejection: Rejection) -> dict[str, Any]:
+    """A rejection as the plain values of `REJECTION_SCHEMA`; the detail becomes one line."""
+    row = dataclasses.asdict(rejection)
+    row["reason"] = rejection.reason.value
+    row["detail"] = " ".join(rejection.detail.split())[:500]
+    return row
+
+
+def rejection_from_row(row: dict[str, Any]) -> Rejection:
+    """The inverse of `rejection_to_row`."""
+    return Rejection(**{**row, "reason": Reason(row["reason"])})
+
+
+@dataclass(frozen=True, slots=True)
+class ShardCounts:
+    """How the items of one shard (or one stage) ended; `inputs == kept + rejected` always holds."""
+
+    inputs: int = 0
+    kept: int = 0
+    derived: int = 0
+    rejected: int = 0
+    derived_rejected: int = 0
+
+    def __add__(self, other: ShardCounts) -> ShardCounts:
+        mine, theirs = dataclasses.astuple(self), dataclasses.astuple(other)
+        return ShardCounts(*(left + right for left, right in zip(mine, theirs, strict=True)))
+
+
+def count_shard(
+    input_keys: Sequence[str], samples: Sequence[Sample], rejections: Sequence[Rejection]
+) -> ShardCounts:
+    """Check that every input item ended exactly once, and count.
+
+    Args:
+        input_keys: item keys that went in, each once.
+        samples: what came out; a sample whose item key is not an input is a derived child.
+        rejections: what was dropped.
+
+    Raises:
+        ManifestError: an input item vanished or came out twice.
+    """
+    inputs = set(input_keys)
+    ended = Counter(item.provenance.item_key for item in samples if item.provenance.item_key in inputs)
+    kept = sum(ended.values())
+    ended.update(item.item_key for item in rejections if not item.derived)
+    lost = [key for key in input_keys if ended[key] == 0]
+    twice = [key for key, count in ended.items() if count > 1]
+    strange = [key for key in ended if key not in inputs]
+    for problem, keys in (("vanished", lost), ("ended twice", twice), ("came from nowhere", strange)):
+        if keys:
+            raise ManifestError(f"{len(keys)} item(s) {problem}, first {keys[0]!r}")
+    dropped = sum(1 for item in rejections if not item.derived)
+    return ShardCounts(
+        inputs=len(input_keys),
+        kept=kept,
+        derived=len(samples) - kept,
+        rejected=dropped,
+        derived_rejected=len(rejections) - dropped,
+    )
+
+
+def write_shard(
+    directory: Path,
+    index: int,
+    input_keys: Sequence[str],
+    samples: Iterable[Sample],
+    rejections: Iterable[Rejection],
+) -> ShardCounts:
+    """Write one shard durably; its samples file is renamed last and stands for both files.
+
+    Raises:
+        ManifestError: as `count_shard`.
+    """
+    kept = sorted(samples, key=lambda item: (item.id, item.provenance.item_key))
+    dropped = sorted(rejections, key=lambda item: (item.item_key, item.derived, item.reason))
+    counts = count_shard(input_keys, kept, dropped)
+    metadata = {_INPUTS_KEY: canonical_json(dataclasses.asdict(counts)).encode()}
+    name = f"part-{index:05d}.parquet"
+    _write_table(
+        directory / "rejections" / name,
+        pa.Table.from_pylist([rejection_to_row(item) for item in dropped], REJECTION_SCHEMA),
+    )
+    _write_table(
+        directory / "samples" / name,
+        pa.Table.from_pylist([sample_to_row(item) for item in kept], SAMPLE_SCHEMA.with_metadata(metadata)),
+    )
+    return counts
+
+
+def _write_table(target: Path, table: pa.Table) -> None:
+    with replacing(target) as temporary:
+        pq.write_table(table, temporary, compression="zstd")
+
+
+def shard_is_done(directory: Path, index: int) -> bool:
+    """True when that shard was written completely."""
+    return (directory / "samples" / f"part-{index:05d}.parquet").exists()
+
+
+def read_shard_counts(directory: Path, index: int) -> ShardCounts:
+    """Counts stored with a written shard.
+
+    Raises:
+        ManifestError: the file is not a shard of this suite.
+    """
+    path = directory / "samples" / f"part-{index:05d}.parquet"
+    metadata = _open_parquet(path).schema_arrow.metadata or {}
+    if _INPUTS_KEY not in metadata:
+        raise ManifestError(f"{path} is not a maskset shard")
+    return ShardCounts(**json.loads(metadata[_INPUTS_KEY]))
+
+
+def read_shard_samples(path: Path) -> list[Sample]:
+    """Samples of one shard file, in stored order.
+
+    Raises:
+        ManifestError: unreadable, or of another schema.
+    """
+    return [sample_from_row(row) for row in _read_rows(path)]
+
+
+def _open_parquet(path: Path) -> pq.ParquetFile:
+    try:
+        return pq.ParquetFile(path)
+    except (OSError, pa.ArrowException) as error:
+        raise ManifestError(f"cannot read {path}: {error}") from error
+
+
+def _read_rows(path: Path) -> list[dict[str, Any]]:
+    parquet = _open_parquet(path)
+    try:
+        return list(parquet.read().to_pylist())
+    except (OSError, pa.ArrowException) as error:
+        raise ManifestError(f"cannot read {path}: {error}") from error
+    finally:
+        parquet.close()
+
+
+class Manifest:
+    """A complete manifest on disk, opened for reading.
+
+    Raises:
+        ManifestError: no header (the stage has not finished), or another schema version.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        try:
+            self.header: dict[str, Any] = json.loads((directory / "header.json").read_text())
+        except FileNotFoundError:
+            raise ManifestError(f"{directory} holds no complete manifest") from None
+        except (OSError, ValueError) as error:
+            raise ManifestError(f"cannot read {directory / 'header.json'}: {error}") from error
+        if not isinstance(self.header, dict) or self.header.get("schema_version") != SCHEMA_VERSION:
+            raise ManifestError(f"{directory} is not a manifest of schema version {SCHEMA_VERSION}")
+
+    @property
+    def key(self) -> str:
+        """Digest of everything that led to this manifest: stage, config, parent."""
+        return str(self.header["key"])
+
+    @property
+    def counts(self) -> ShardCounts:
+        """Counts over all shards."""
+        return ShardCounts(**self.header["counts"])
+
+    @property
+    def workspace(self) -> Path:
+        """Root of the workspace the manifest lies in (`<workspace>/manifests/<name>`)."""
+        return self.directory.parent.parent
+
+    def shard_paths(self) -> list[Path]:
+        """Sample shards in order."""
+        return [
+            self.directory / "samples" / f"part-{index:05d}.parquet"
+            for index in range(int(self.header["shards"]))
+        ]
+
+    def samples(self) -> Iterator[Sample]:
+        """All samples, shard by shard: order is fixed, memory is one shard."""
+        for path in self.shard_paths():
+            yield from read_shard_samples(path)
+
+    def rejections(self) -> Iterator[Rejection]:
+        """All rejections of this stage, shard by shard."""
+        for path in self.shard_paths():
+            for row in _read_rows(self.directory / "rejections" / path.name):
+                yield rejection_from_row(row)
+
+    def canonical_digest(self) -> str:
+        """Digest of all rows without clock times; equal for interrupted and undisturbed runs."""
+        rows = sorted(
+            canonical_json({**row, "provenance": {**row["provenance"], "retrieved_at": ""}})
+            for row in map(sample_to_row, self.samples())
+        )
+        dropped = sorted(canonical_json(rejection_to_row(item)) for item in self.rejections())
+        return sha256_hex("\n".join([*rows, "--", *dropped]).encode())
+
+
+def write_header(directory: Path, header: dict[str, Any]) -> Manifest:
+    """Complete a manifest; `header` gains the schema version and the label list."""
+    full = {
+        **header,
+        "schema_version": SCHEMA_VERSION,
+        "labels": [label.value for label in Label],
+    }
+    write_text(directory / "header.json", json.dumps(full, indent=2, sort_keys=True) + "\n")
+    return Manifest(directory)

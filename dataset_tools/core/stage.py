@@ -1,0 +1,340 @@
+"""How a stage runs: over shards, on one process or many, resumable at any shard.
+
+A stage is a small object: it may look at all samples once (`plan`), then handles one shard at a time
+(`run`). `run_stage` does the rest: skips finished shards, writes new ones atomically, checks that no
+item vanished, writes the header last. Where the shards run is the executor's business; a cluster engine
+needs only `map_shards`.
+"""
+
+from __future__ import annotations
+
+import logging
+import multiprocessing
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol, TypeVar
+
+from dataset_tools.core.errors import ItemFault, ServiceError, SuiteError
+from dataset_tools.core.images import ImageStore
+from dataset_tools.core.manifest import (
+    Manifest,
+    ShardCounts,
+    read_shard_counts,
+    read_shard_samples,
+    shard_is_done,
+    write_header,
+    write_shard,
+)
+from dataset_tools.core.progress import Progress, ProgressFactory, silent
+from dataset_tools.core.reasons import Reason
+from dataset_tools.core.record import Rejection, Sample
+
+_log = logging.getLogger(__name__)
+
+_Shard = TypeVar("_Shard")
+_Result = TypeVar("_Result")
+
+
+class Item(Protocol):
+    """What a shard is made of: samples, or the crawl's source items."""
+
+    @property
+    def key(self) -> str:
+        """Unique within the run."""
+
+
+class Stage(Protocol):
+    """One step from manifest to manifest. Must be picklable; heavy models load on first use.
+
+    Attributes:
+        name: the stage word, e.g. "filter".
+        version: changes whenever the same input would give other rows.
+        parallel: False when one process must see all shards (a crawl's per-host politeness).
+    """
+
+    name: str
+    version: str
+    parallel: bool
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """Everything but name and version that decides the rows, as plain JSON values."""
+        ...
+
+    def plan(self, samples: Iterable[Sample]) -> Any:
+        """One streaming look at the whole input; what it returns is given to every `run`."""
+
+    def run(
+        self, items: Sequence[Any], *, plan: Any, images: ImageStore, progress: Progress
+    ) -> Iterator[Sample | Rejection]:
+        """Handle one shard: every item ends in one sample or one rejection; children may be added."""
+
+
+@dataclass(frozen=True, slots=True)
+class Shard:
+    """A unit of work: either the items themselves or the parent's shard file."""
+
+    index: int
+    items: tuple[Any, ...] = ()
+    path: Path | None = None
+
+    def load(self) -> Sequence[Any]:
+        """Its items."""
+        return self.items if self.path is None else read_shard_samples(self.path)
+
+
+def item_key(item: Any) -> str:
+    """Unique key of a sample or a source item."""
+    return item.provenance.item_key if isinstance(item, Sample) else str(item.key)
+
+
+def reject(sample: Sample, stage: str, reason: Reason, detail: str, **more: Any) -> Rejection:
+    """The rejection of a sample by a stage."""
+    return Rejection(
+        stage=stage,
+        item_key=sample.provenance.item_key,
+        reason=reason,
+        detail=detail,
+        sample_id=sample.id,
+        source=sample.provenance.source,
+        **more,
+    )
+
+
+def each(
+    samples: Iterable[Sample],
+    stage: str,
+    handle: Callable[[Sample], Iterable[Sample | Rejection]],
+    progress: Progress,
+) -> Iterator[Sample | Rejection]:
+    """Handle samples one by one; a fault of one sample becomes its rejection and the rest go on.
+
+    An unexpected exception is our own bug: it is logged with its traceback and counted as `internal`.
+    """
+    for sample in samples:
+        try:
+            results = list(handle(sample))
+        except ItemFault as fault:
+            results = [
+                reject(
+                    sample,
+                    stage,
+                    fault.reason,
+                    str(fault),
+                    retryable=fault.retryable,
+                    tries=fault.tries,
+                )
+            ]
+        except SuiteError:
+            raise
+        except Exception as error:  # one bad item must not end a run of millions
+            _log.exception("%s failed on %s", stage, sample.id)
+            results = [reject(sample, stage, Reason.INTERNAL, f"{type(error).__name__}: {error}")]
+        yield from results
+        progress.advance()
+
+
+class Executor(Protocol):
+    """Runs a picklable function over shards, in any order, on any number of machines."""
+
+    def map_shards(
+        self, function: Callable[[_Shard], _Result], shards: Sequence[_Shard]
+    ) -> Iterator[_Result]:
+        """Results in order of completion."""
+
+
+_worker_function: Callable[[Any], Any] | None = None
+
+
+def _install(function: Callable[[Any], Any]) -> None:
+    global _worker_function
+    _worker_function = function
+
+
+def _call(shard: Any) -> Any:
+    assert _worker_function is not None
+    return _worker_function(shard)
+
+
+@dataclass(frozen=True, slots=True)
+class LocalExecutor:
+    """Processes of this machine; one worker, or one shard, runs in the calling process."""
+
+    workers: int = 1
+
+    def map_shards(
+        self, function: Callable[[_Shard], _Result], shards: Sequence[_Shard]
+    ) -> Iterator[_Result]:
+        """As `Executor.map_shards`.
+
+        Raises:
+            ServiceError: a worker process was killed; finished shards stay, a rerun does the rest.
+        """
+        if self.workers <= 1 or len(shards) <= 1:
+            yield from map(function, shards)
+            return
+        # The function travels once per process, so a model it holds is loaded once per process.
+        context = multiprocessing.get_context("spawn")
+        count = min(self.workers, len(shards))
+        with ProcessPoolExecutor(count, context, initializer=_install, initargs=(function,)) as pool:
+            futures = [pool.submit(_call, shard) for shard in shards]
+            try:
+                for future in as_completed(futures):
+                    yield future.result()
+            except BrokenProcessPool as error:
+                raise ServiceError(
+                    "a worker process was killed (out of memory?); run the same command again to "
+                    "resume, perhaps with fewer workers"
+                ) from error
+            finally:
+                for future in futures:
+                    future.cancel()
+
+
+@dataclass(frozen=True, slots=True)
+class StageReport:
+    """What one stage did.
+
+    Attributes:
+        stage: its name.
+        counts: over all shards.
+        reasons: rejections by reason, derived ones included.
+        seconds: wall time of this call.
+        resumed_shards: shards that were already there.
+        directory: where the manifest lies.
+    """
+
+    stage: str
+    counts: ShardCounts
+    reasons: dict[str, int] = field(default_factory=dict)
+    seconds: float = 0.0
+    resumed_shards: int = 0
+    directory: str = ""
+
+
+@dataclass(frozen=True)
+class _ShardWork:
+    stage: Stage
+    plan: Any
+    directory: Path
+    images_root: Path
+    progress: Progress | None = None  # only in the calling process: a bar cannot travel
+
+    def __call__(self, shard: Shard) -> ShardCounts:
+        items = shard.load()
+        samples: list[Sample] = []
+        rejections: list[Rejection] = []
+        with silent("", None) as quiet:
+            results = self.stage.run(
+                items,
+                plan=self.plan,
+                images=ImageStore(self.images_root),
+                progress=self.progress or quiet,
+            )
+            for result in results:
+                if isinstance(result, Sample):
+                    samples.append(result)
+                else:
+                    rejections.append(result)
+        keys = [item_key(item) for item in items]
+        return write_shard(self.directory, shard.index, keys, samples, rejections)
+
+
+def shards_of_items(items: Sequence[Any], shard_size: int) -> list[Shard]:
+    """Source items cut into shards of `shard_size`; always at least one shard."""
+    starts = range(0, max(len(items), 1), shard_size)
+    return [
+        Shard(index, items=tuple(items[start : start + shard_size])) for index, start in enumerate(starts)
+    ]
+
+
+def shards_of_manifest(manifest: Manifest) -> list[Shard]:
+    """One shard of work per shard of the parent."""
+    return [Shard(index, path=path) for index, path in enumerate(manifest.shard_paths())]
+
+
+def run_stage(
+    stage: Stage,
+    shards: Sequence[Shard],
+    directory: Path,
+    *,
+    key: str,
+    parent_key: str,
+    images: ImageStore,
+    parent: Manifest | None = None,
+    executor: Executor | None = None,
+    progress: ProgressFactory = silent,
+) -> StageReport:
+    """Run a stage over its shards, or do what is missing of an earlier run.
+
+    Args:
+        stage: what to do.
+        shards: the work, from `shards_of_items` or `shards_of_manifest`.
+        directory: where the new manifest goes; finished shards found there are kept.
+        key: digest of stage, config and parent; stands in the header.
+        parent_key: key of the parent manifest, "" for a crawl.
+        images: picture store of the workspace.
+        parent: the parent manifest, for the stage's `plan`; None for a crawl.
+        executor: where the shards run; one local process by default.
+        progress: opens the progress display.
+
+    Returns:
+        The report; the manifest is complete when this returns.
+
+    Raises:
+        ManifestError: the stage lost an item.
+        ServiceError: a worker was killed.
+    """
+    started = time.monotonic()
+    todo = [shard for shard in shards if not shard_is_done(directory, shard.index)]
+    resumed = len(shards) - len(todo)
+    if todo:
+        plan = stage.plan(parent.samples() if parent is not None else iter(()))
+        chosen = executor or LocalExecutor()
+        if not stage.parallel:
+            chosen = LocalExecutor()
+        total = sum(len(shard.items) for shard in todo) if parent is None else _rows(todo)
+        inline = len(todo) == 1 or (isinstance(chosen, LocalExecutor) and chosen.workers <= 1)
+        with progress(stage.name, total) as bar:
+            work = _ShardWork(stage, plan, directory, images.root, bar if inline else None)
+            for counts in chosen.map_shards(work, todo):
+                if not inline:
+                    bar.advance(counts.inputs)
+    counts = sum((read_shard_counts(directory, shard.index) for shard in shards), start=ShardCounts())
+    manifest = write_header(
+        directory,
+        {
+            "stage": stage.name,
+            "stage_version": stage.version,
+            "config": stage.config,
+            "key": key,
+            "parent": parent_key,
+            "shards": len(shards),
+            "counts": {
+                "inputs": counts.inputs,
+                "kept": counts.kept,
+                "derived": counts.derived,
+                "rejected": counts.rejected,
+                "derived_rejected": counts.derived_rejected,
+            },
+        },
+    )
+    return StageReport(
+        stage=stage.name,
+        counts=counts,
+        reasons=dict(Counter(item.reason.value for item in manifest.rejections())),
+        seconds=time.monotonic() - started,
+        resumed_shards=resumed,
+        directory=str(directory),
+    )
+
+
+def _rows(shards: Sequence[Shard]) -> int:
+    import pyarrow.parquet as pq
+
+    return sum(pq.read_metadata(shard.path).num_rows for shard in shards if shard.path)

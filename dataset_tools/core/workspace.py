@@ -1,0 +1,73 @@
+"""A workspace on disk: pictures by content, one manifest directory per stage run, one writer at a time."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import socket
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from dataset_tools.core.errors import WorkspaceBusy
+from dataset_tools.core.files import digest_json
+from dataset_tools.core.images import ImageStore
+from dataset_tools.core.manifest import Manifest
+
+
+def stage_key(stage: str, version: str, config: dict[str, Any], parent_key: str) -> str:
+    """Digest of all that decides a stage's rows; a changed setting means another directory."""
+    return digest_json({"stage": stage, "version": version, "config": config, "parent": parent_key})
+
+
+class Workspace:
+    """One build's folder.
+
+    objects/      pictures, named by sha256
+    manifests/    <stage>-<key>/ per stage run
+    models/       checkpoints trained by this build
+    reviews/      verdicts pulled from review sessions, never overwritten
+    dataset/      the exported dataset
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = root.resolve()
+        self.images = ImageStore(self.root)
+
+    def manifest_dir(self, stage: str, key: str) -> Path:
+        """Where the manifest of that stage run lies."""
+        return self.root / "manifests" / f"{stage}-{key[:12]}"
+
+    def manifest(self, stage: str, key: str) -> Manifest:
+        """The complete manifest of that stage run.
+
+        Raises:
+            ManifestError: the stage has not finished.
+        """
+        return Manifest(self.manifest_dir(stage, key))
+
+    @contextmanager
+    def lock(self) -> Iterator[None]:
+        """Hold the workspace for writing; the kernel frees it when this process dies.
+
+        Raises:
+            WorkspaceBusy: another process holds it; names that process.
+        """
+        self.root.mkdir(parents=True, exist_ok=True)
+        path = self.root / ".lock"
+        with path.open("a+") as stream:
+            try:
+                fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                stream.seek(0)
+                holder = stream.read(500).strip() or "unknown process"
+                raise WorkspaceBusy(f"{self.root} is in use by {holder}") from None
+            stream.truncate(0)
+            stream.write(
+                json.dumps({"pid": os.getpid(), "host": socket.gethostname(), "command": sys.argv[:3]})
+            )
+            stream.flush()
+            yield
