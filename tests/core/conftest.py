@@ -145,7 +145,8 @@ class FaultyStage:
                 from dataclasses import replace
 
                 child = replace(
-                    sample, provenance=replace(sample.provenance, item_key="item4#synth0", parent_id=sample.id)
+                    sample,
+                    provenance=replace(sample.provenance, item_key="item4#synth0", parent_id=sample.id),
                 )
                 return [sample, child]
             return [sample]

@@ -11,20 +11,22 @@ import pytest
 from dataset_tools.core.errors import ManifestError
 from dataset_tools.core.images import ImageStore
 from dataset_tools.core.manifest import (
-    REJECTION_SCHEMA,
-    SAMPLE_SCHEMA,
     Manifest,
     count_shard,
     read_shard_counts,
-    rejection_from_row,
-    rejection_to_row,
-    sample_from_row,
-    sample_to_row,
     write_header,
     write_shard,
 )
 from dataset_tools.core.reasons import Reason
 from dataset_tools.core.record import Rejection, Sample
+from dataset_tools.core.rows import (
+    REJECTION_SCHEMA,
+    SAMPLE_SCHEMA,
+    rejection_from_row,
+    rejection_to_row,
+    sample_from_row,
+    sample_to_row,
+)
 
 Maker = Callable[[ImageStore, int], Sample]
 

@@ -80,7 +80,8 @@ def test_killed_at_any_item_and_rerun_gives_the_undisturbed_rows(
     undisturbed = run_make(stages, tmp_path / "whole")
     assert resumed.canonical_digest() == undisturbed.canonical_digest()
     objects = [
-        sorted(path.name for path in (tmp_path / name / "objects").rglob("*.png")) for name in ("killed", "whole")
+        sorted(path.name for path in (tmp_path / name / "objects").rglob("*.png"))
+        for name in ("killed", "whole")
     ]
     assert objects[0] == objects[1]
 
@@ -122,7 +123,12 @@ def test_a_stage_that_loses_an_item_is_stopped(stages: Kinds, tmp_path: Path) ->
 def test_an_empty_input_still_gives_a_manifest(stages: Kinds, tmp_path: Path) -> None:
     workspace = Workspace(tmp_path)
     run_stage(
-        stages["make"](), shards_of_items([], 4), tmp_path / "m", key="k", parent_key="", images=workspace.images
+        stages["make"](),
+        shards_of_items([], 4),
+        tmp_path / "m",
+        key="k",
+        parent_key="",
+        images=workspace.images,
     )
     assert list(Manifest(tmp_path / "m").samples()) == []
     assert os.listdir(tmp_path / "m" / "samples") == ["part-00000.parquet"]
