@@ -60,6 +60,7 @@ class Reason(StrEnum):
     NO_LANDMARKS = "no_landmarks"
     POSE = "pose"
     MASK_OFF_IMAGE = "mask_off_image"
+    ALREADY_MASKED = "already_masked"
     # review
     REVIEW_REJECTED = "review_rejected"
     # our own fault: counted, logged with its traceback, never silent

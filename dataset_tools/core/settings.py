@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -53,7 +53,10 @@ def _describe(section: type[BaseModel], problem: dict[str, Any]) -> str:
 def _known_keys(section: type[BaseModel], path: tuple[Any, ...]) -> list[str]:
     for part in path:
         field = section.model_fields.get(str(part))
-        inner = field.annotation if field is not None else None
-        if isinstance(inner, type) and issubclass(inner, BaseModel):
-            section = inner
+        if field is not None:
+            # An optional section is a union of the model and None.
+            kinds = get_args(field.annotation) or (field.annotation,)
+            section = next(
+                (kind for kind in kinds if isinstance(kind, type) and issubclass(kind, BaseModel)), section
+            )
     return list(section.model_fields)

@@ -1,0 +1,65 @@
+"""What every command line of the suite shares: how errors end a command, and which progress is shown."""
+
+from __future__ import annotations
+
+import functools
+import os
+import sys
+import tempfile
+import traceback
+from collections.abc import Callable
+from typing import NoReturn, ParamSpec, TypeVar
+
+import click
+
+from dataset_tools.core.errors import EXIT_ERROR, EXIT_INTERRUPTED, SuiteError
+from dataset_tools.core.progress import ProgressFactory, silent, terminal
+
+_Given = ParamSpec("_Given")
+_Result = TypeVar("_Result")
+
+
+def reports_errors(command: Callable[_Given, _Result]) -> Callable[_Given, _Result]:
+    """Decorate a click command's function so that no error ends in a traceback.
+
+    A `SuiteError` becomes one line on standard error and its exit code; Ctrl-C exits with 130; anything
+    else is our own bug: one line, exit code 1, and the traceback in a log file named in that line. Click's
+    own exceptions, and a closed pipe, go on to click.
+    """
+
+    @functools.wraps(command)
+    def guarded(*args: _Given.args, **kwargs: _Given.kwargs) -> _Result:
+        try:
+            return command(*args, **kwargs)
+        except (click.ClickException, click.exceptions.Exit, click.Abort, BrokenPipeError):
+            raise
+        except (Exception, KeyboardInterrupt) as error:
+            exit_with(error)
+
+    return guarded
+
+
+def exit_with(error: BaseException) -> NoReturn:
+    """Say in one line on standard error what happened, and leave with the exit code that belongs to it."""
+    if isinstance(error, SuiteError):
+        message, code = " ".join(str(error).split()), error.exit_code
+    elif isinstance(error, KeyboardInterrupt):
+        message, code = "interrupted; finished work is kept, run the same command again", EXIT_INTERRUPTED
+    else:
+        said = " ".join(str(error).split())[:300]
+        message = f"{type(error).__name__}: {said} (unexpected; details in {_write_traceback(error)})"
+        code = EXIT_ERROR
+    sys.stderr.write(f"error: {message}\n")
+    sys.exit(code)
+
+
+def choose_progress(*, quiet: bool = False, as_json: bool = False) -> ProgressFactory:
+    """A bar when standard error is a terminal and neither `--quiet` nor `--json` was given, else nothing."""
+    return terminal if sys.stderr.isatty() and not quiet and not as_json else silent
+
+
+def _write_traceback(error: BaseException) -> str:
+    handle, path = tempfile.mkstemp(prefix="maskset-", suffix=".log")
+    with os.fdopen(handle, "w") as stream:
+        stream.writelines(traceback.format_exception(error))
+    return path
