@@ -1,0 +1,113 @@
+"""Export a finished manifest: check everything, write all formats and the card, then swap the folder in.
+
+<out>/README.md        the dataset card
+<out>/dataset.json     name, version, counts, what is missing for open publication
+<out>/data/            Hugging Face Parquet (format "huggingface")
+<out>/coco/            format "coco"
+<out>/mfsd/            format "mfsd"
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from dataset_tools.core.files import write_text
+from dataset_tools.core.images import ImageStore
+from dataset_tools.core.manifest import Manifest
+from dataset_tools.core.progress import ProgressFactory, silent
+from dataset_tools.core.record import Rejection
+from dataset_tools.export.card import missing_for_publication, write_card
+from dataset_tools.export.coco import write_coco
+from dataset_tools.export.huggingface import write_huggingface
+from dataset_tools.export.job import Exporter, ExportJob, ExportSettings, check_samples
+from dataset_tools.export.mfsd import write_mfsd
+from dataset_tools.export.replace import replacing_folder
+from dataset_tools.export.summary import summarise
+
+# Format name -> how it is written and in which folder of the dataset. Parquet lies at the top, so that the
+# dataset folder itself opens with `load_dataset`.
+EXPORTERS: dict[str, tuple[Exporter, str]] = {
+    "coco": (write_coco, "coco"),
+    "mfsd": (write_mfsd, "mfsd"),
+    "huggingface": (write_huggingface, "."),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class ExportReport:
+    """What was written.
+
+    Attributes:
+        folder: the dataset.
+        formats: in it.
+        samples: pictures by split name ("train", "val", "test").
+        instances: labelled objects.
+        left_out: samples of the manifest that have no label.
+        rejections: samples that could not be written.
+        missing: what the card still lacks for open publication.
+    """
+
+    folder: Path
+    formats: tuple[str, ...]
+    samples: dict[str, int]
+    instances: int
+    left_out: int
+    rejections: tuple[Rejection, ...]
+    missing: tuple[str, ...]
+
+
+def export_dataset(
+    manifest: Manifest,
+    images: ImageStore,
+    settings: ExportSettings,
+    out_dir: Path,
+    progress: ProgressFactory = silent,
+) -> ExportReport:
+    """Write the whole dataset folder; an earlier one stays until the new one is complete.
+
+    Args:
+        manifest: of the split stage, or of any stage after it.
+        images: the workspace's pictures.
+        settings: formats, and what the card says.
+        out_dir: the dataset folder to make or replace.
+        progress: opens the progress display.
+
+    Raises:
+        LicenceMissing: a sample has no licence.
+        ManifestError: a sample has no split.
+    """
+    unchecked = ExportJob(manifest, images, settings)
+    with progress("check", None) as bar:
+        counts, rejections = check_samples(unchecked, bar)
+    bad = frozenset(rejection.item_key for rejection in rejections)
+    job = ExportJob(manifest, images, settings, left_out=bad)
+    summary = summarise(job, rejections)
+    missing = missing_for_publication(summary, settings)
+    formats = tuple(dict.fromkeys(settings.formats))
+    with replacing_folder(out_dir) as fresh:
+        for name in formats:
+            write, folder = EXPORTERS[name]
+            with progress(name, sum(counts.values())) as bar:
+                write(job, fresh / folder, bar)
+        write_text(fresh / "README.md", write_card(summary, settings))
+        facts = {
+            "name": settings.name,
+            "version": settings.version,
+            "date": settings.date,
+            "formats": formats,
+            "manifest": manifest.key,
+            "missing": missing,
+            "counts": summary.as_json(),
+        }
+        write_text(fresh / "dataset.json", json.dumps(facts, indent=2, sort_keys=True) + "\n")
+    return ExportReport(
+        folder=out_dir,
+        formats=formats,
+        samples=dict(sorted(summary.samples.items())),
+        instances=sum(summary.labels.values()),
+        left_out=summary.left_out,
+        rejections=tuple(rejections),
+        missing=tuple(missing),
+    )

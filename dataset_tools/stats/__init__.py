@@ -1,0 +1,1 @@
+"""Count what a dataset holds and show it on one self-contained page."""
