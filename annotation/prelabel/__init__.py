@@ -1,0 +1,1 @@
+"""Machine proposals for samples that nobody has labelled."""

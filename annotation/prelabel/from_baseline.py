@@ -1,0 +1,74 @@
+"""A trained baseline as a proposer: the one door from annotation to the baselines."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from annotation.prelabel.proposer import BoxXyxy, Proposal
+from baselines.checkpoint import read_record
+from dataset_tools.core.images import RgbImage
+
+if TYPE_CHECKING:
+    from baselines.predict import Predictor
+
+
+class BaselineProposer:
+    """Proposes with a trained baseline.
+
+    Args:
+        checkpoint: folder that training wrote.
+        device: "auto", "cpu", "cuda:0", ….
+
+    Attributes:
+        name: of the baseline.
+        version: first 12 hex digits of the weights' sha256.
+        weights_sha256: of the weights.
+
+    Raises:
+        DataError: no finished training there, or a file is damaged.
+    """
+
+    def __init__(self, checkpoint: Path, device: str = "auto") -> None:
+        record = read_record(checkpoint)
+        self.name = record.baseline
+        self.version = record.version
+        self.weights_sha256 = record.weights_sha256
+        self._checkpoint = checkpoint.resolve()
+        self._device = device
+
+    def propose(self, images: Sequence[RgbImage], boxes: Sequence[Sequence[BoxXyxy]]) -> list[list[Proposal]]:
+        """As `Proposer.propose`; a baseline trained on whole pictures looks at whole pictures."""
+        predictor = _load(self._checkpoint, self.version, self._device)
+        return [
+            [
+                proposal
+                for face, box in _places(own if predictor.crop.kind == "face" else ())
+                for proposal in _look(predictor, rgb, face, box)
+            ]
+            for rgb, own in zip(images, boxes, strict=True)
+        ]
+
+
+def _places(boxes: Sequence[BoxXyxy]) -> list[tuple[int, BoxXyxy | None]]:
+    return [*enumerate(boxes)] if boxes else [(-1, None)]
+
+
+def _look(predictor: Predictor, rgb: RgbImage, face: int, box: BoxXyxy | None) -> list[Proposal]:
+    maps = np.atleast_3d(predictor.predict(rgb, box))
+    return [
+        Proposal(label, np.ascontiguousarray(maps[..., channel]), face)
+        for channel, label in enumerate(predictor.labels)
+    ]
+
+
+@functools.lru_cache(maxsize=1)
+def _load(checkpoint: Path, version: str, device: str) -> Predictor:
+    """Loaded once per process; the version is asked so that a replaced checkpoint is loaded anew."""
+    from baselines.predict import Predictor
+
+    return Predictor.load(checkpoint, device)

@@ -1,0 +1,31 @@
+"""How pre-labelling is configured."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pydantic import Field
+
+from dataset_tools.core.settings import Settings
+
+
+class PrelabelSettings(Settings):
+    """Which model proposes, and which of its proposals are kept.
+
+    Attributes:
+        checkpoint: folder of a trained baseline; null: samples pass as they are.
+        device: "auto" takes the GPU when there is one; "cpu", "cuda:0", ….
+        min_confidence: proposals below this expected IoU (see `stage.expected_iou`) are dropped.
+        min_area_px: smaller proposals are dropped.
+    """
+
+    checkpoint: Path | None = None
+    device: str = "auto"
+    min_confidence: float = Field(default=0.3, ge=0.0, le=1.0)
+    min_area_px: int = Field(default=64, ge=1)
+
+    def resolved(self, base_dir: Path) -> PrelabelSettings:
+        """The same settings with a relative checkpoint meant from `base_dir`."""
+        if self.checkpoint is None:
+            return self
+        return self.model_copy(update={"checkpoint": base_dir / self.checkpoint})

@@ -1,0 +1,130 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from annotation.brush import decode_alpha, decode_brush, encode_brush
+from dataset_tools.core.errors import ItemFault
+from dataset_tools.core.reasons import Reason
+
+sides = st.tuples(st.integers(1, 24), st.integers(1, 24))
+masks = sides.flatmap(lambda shape: arrays(np.bool_, shape))
+alphas = sides.flatmap(lambda shape: arrays(np.uint8, shape))
+
+
+def stock():
+    # What Label Studio's own SDK does is the reference.
+    from label_studio_sdk.converter import brush
+
+    return brush
+
+
+def blob_mask(height: int, width: int) -> np.ndarray:
+    y, x = np.mgrid[:height, :width]
+    ring = ((y - height / 2) / height) ** 2 + ((x - width / 2) / width) ** 2
+    return (ring < 0.15) & (ring > 0.02)
+
+
+@settings(deadline=None)
+@given(masks)
+def test_a_mask_comes_back_exactly(mask):
+    assert np.array_equal(decode_brush(encode_brush(mask), mask.shape), mask)
+
+
+@settings(deadline=None)
+@given(masks)
+def test_encoded_bytes_equal_those_of_the_stock_encoder(mask):
+    assert encode_brush(mask) == stock().mask2rle(mask.astype(np.uint8) * 255)
+
+
+@settings(deadline=None)
+@given(alphas)
+def test_decoded_alpha_equals_that_of_the_stock_decoder(alpha):
+    code = stock().encode_rle(np.repeat(alpha.ravel(), 4))
+    assert np.array_equal(decode_alpha(code, alpha.shape), alpha)
+
+
+@settings(deadline=None)
+@given(arrays(np.uint8, 6 * 5 * 4))
+def test_literal_tokens_are_read_as_the_stock_decoder_reads_them(rgba):
+    code = stock().encode_rle(rgba)
+    assert np.array_equal(decode_alpha(code, (6, 5)), rgba.reshape(6, 5, 4)[..., 3])
+
+
+@pytest.mark.parametrize(
+    "mask",
+    [
+        np.zeros((1, 1), bool),
+        np.ones((1, 1), bool),
+        np.ones((128, 128), bool),  # 65,536 bytes: exactly one longest run
+        np.ones((1, 16_385), bool),  # one pixel more
+        np.zeros((256, 256), bool),
+        blob_mask(250, 250),
+        blob_mask(301, 479),
+    ],
+    ids=["off", "on", "longest-run", "longer-run", "empty", "ring", "odd-ring"],
+)
+def test_run_length_limits_and_real_shapes_equal_the_stock_encoder(mask):
+    code = encode_brush(mask)
+    assert code == stock().mask2rle(mask.astype(np.uint8) * 255)
+    assert np.array_equal(stock().decode_rle(code).reshape(*mask.shape, 4)[..., 3] > 0, mask)
+    assert np.array_equal(decode_brush(code, mask.shape), mask)
+
+
+def test_half_covered_pixels_count_as_drawn():
+    alpha = np.array([[0, 127, 128, 255]], np.uint8)
+    code = stock().encode_rle(np.repeat(alpha.ravel(), 4))
+    assert decode_brush(code, (1, 4)).tolist() == [[False, False, True, True]]
+
+
+def fault_of(code, size_hw) -> Reason:
+    with pytest.raises(ItemFault) as caught:
+        decode_brush(code, size_hw)
+    return caught.value.reason
+
+
+def test_a_code_cut_anywhere_is_a_fault_and_never_a_crash():
+    mask = blob_mask(30, 40)
+    code = encode_brush(mask)
+    # The last byte holds only padding or the end of the last token.
+    for length in range(len(code) - 2):
+        assert fault_of(code[:length], mask.shape) in (Reason.RLE_SUM, Reason.RLE_SIZE)
+
+
+def test_a_code_of_another_size_is_refused_before_anything_is_allocated():
+    bomb = [255, 255, 255, 255, *encode_brush(np.ones((2, 2), bool))[4:]]
+    assert fault_of(bomb, (2, 2)) is Reason.RLE_SIZE
+
+
+@pytest.mark.parametrize(
+    ("code", "reason"),
+    [
+        ([256] * 20, Reason.RLE_VALUE),
+        ([-1] * 20, Reason.RLE_VALUE),
+        ([1.5] * 20, Reason.RLE_VALUE),
+        (["a"] * 20, Reason.RLE_VALUE),
+        ([None] * 20, Reason.RLE_VALUE),
+        ([], Reason.RLE_SUM),
+        ([0, 0, 0, 16, 0x79, 0x1B, 0xF8, 0, 0, 0], Reason.RLE_VALUE),  # 16-bit words
+    ],
+)
+def test_values_that_are_no_bytes_are_refused(code, reason):
+    assert fault_of(code, (2, 2)) is reason
+
+
+def test_a_token_that_tells_more_than_the_picture_is_refused():
+    longer = encode_brush(np.ones((4, 4), bool))
+    assert fault_of([0, 0, 0, 16, *longer[4:]], (2, 2)) is Reason.RLE_SUM
+
+
+@settings(deadline=None)
+@given(st.binary(min_size=7, max_size=60))
+def test_random_bytes_are_a_mask_or_a_fault(noise):
+    code = [0, 0, 0, 64, 0x39, 0x1B, *noise]
+    try:
+        assert decode_brush(code, (4, 4)).shape == (4, 4)
+    except ItemFault as fault:
+        assert fault.reason.value.startswith("rle_")

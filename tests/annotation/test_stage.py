@@ -1,0 +1,56 @@
+from __future__ import annotations
+
+import pickle
+
+from annotation.codec import encode_results
+from annotation.review import ReviewSettings, close_review, open_review
+from annotation.stage import ReviewStage
+from annotation.verdict import read_verdicts, write_verdicts
+from dataset_tools.core.manifest import Manifest
+from dataset_tools.core.reasons import Reason
+from dataset_tools.core.record import ReviewState
+from dataset_tools.core.stage import run_stage, shards_of_items
+
+SETTINGS = ReviewSettings()
+
+
+def review(samples, store, client, folder):
+    """Accept the first, reject the second, leave the third open."""
+    open_review(samples, store, client, SETTINGS)
+    results = [encode_results(item.instances, item.faces, item.image.size_hw) for item in samples]
+    client.annotate(samples[0].id, results[0])
+    no = {
+        "id": "v",
+        "type": "choices",
+        "from_name": "verdict",
+        "to_name": "image",
+        "value": {"choices": ["reject"]},
+    }
+    client.annotate(samples[1].id, [*results[1], no])
+    write_verdicts(folder, close_review(client, samples, SETTINGS).verdicts)
+    return ReviewStage(SETTINGS, read_verdicts(folder))
+
+
+def test_verdicts_go_through_the_manifest_and_the_rest_passes_untouched(
+    make_sample, store, fake_label_studio, tmp_path
+):
+    samples = [make_sample(number) for number in range(3)]
+    stage = pickle.loads(pickle.dumps(review(samples, store, fake_label_studio, tmp_path / "reviews")))
+    directory = tmp_path / "manifest"
+    report = run_stage(stage, shards_of_items(samples, 2), directory, key="k", parent_key="", images=store)
+    assert (report.counts.inputs, report.counts.kept, report.reasons) == (3, 2, {"review_rejected": 1})
+    found = {sample.id: sample for sample in Manifest(directory).samples()}
+    assert found[samples[0].id].review.state is ReviewState.ACCEPTED
+    assert found[samples[0].id].instances[0].drawn_by == "human:Ann Otator"
+    assert found[samples[2].id] == samples[2]
+    (rejection,) = Manifest(directory).rejections()
+    assert (rejection.sample_id, rejection.reason) == (samples[1].id, Reason.REVIEW_REJECTED)
+
+
+def test_new_verdicts_mean_a_new_manifest_and_settings_do_not(
+    make_sample, store, fake_label_studio, tmp_path
+):
+    samples = [make_sample(number) for number in range(3)]
+    stage = review(samples, store, fake_label_studio, tmp_path)
+    assert ReviewStage(ReviewSettings(url="http://elsewhere:1"), stage.verdicts).config == stage.config
+    assert ReviewStage(SETTINGS, {}).config != stage.config
