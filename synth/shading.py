@@ -1,0 +1,346 @@
+"""Light, exposure, sharpness and noise read off a photo, and the shadow a mask casts on it.
+
+Everything is in linear light unless a name says sRGB; normals and light directions are in image space
+(x right, y down, z away from the camera), so a surface that looks at the camera has normal (0, 0, -1).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+
+import numpy as np
+import numpy.typing as npt
+
+from dataset_tools.core.images import RgbImage
+from synth.fabric import srgb_to_linear
+from synth.topology import SURFACE_COUNT, canonical_face
+
+Floats = npt.NDArray[np.float64]
+Floats32 = npt.NDArray[np.float32]
+Ints = npt.NDArray[np.int64]
+
+LUMINANCE = np.array([0.2126, 0.7152, 0.0722], dtype=np.float32)  # Rec. 709
+
+# Reflectance of skin in linear light: light and dark end of what cameras are exposed for (choice, between
+# the ITA classes "light" and "brown").
+_LIGHT_SKIN = 0.40
+_DARK_SKIN = 0.07
+_MAX_EXPOSURE = 1.05
+_DARKEST_SHADE = 0.42
+_LIT_MOST = 1.6
+_MOST_DIRECTED = 0.75
+_RIDGE = 0.02
+# What passes for skin beside the face, against the median of the face: luminance ratio, chromaticity.
+_SKIN_LEVELS = (0.22, 2.6)
+_SKIN_HUE = 0.09
+
+_CONTACT_MM = 2.2
+_CAST_MM = 6.0
+_CAST_SHIFT_MM = 5.0
+_CONTACT_STRENGTH = 0.30
+_CAST_STRENGTH = 0.42
+
+
+@cache
+def linear_of_byte() -> Floats32:
+    """Linear light of the 256 sRGB bytes."""
+    return srgb_to_linear(np.arange(256) / 255)
+
+
+@cache
+def _byte_of_linear() -> npt.NDArray[np.uint8]:
+    value = np.arange(65536) / 65535
+    srgb = np.where(value <= 0.0031308, 12.92 * value, 1.055 * value ** (1 / 2.4) - 0.055)
+    codes: npt.NDArray[np.uint8] = np.rint(srgb * 255).astype(np.uint8)
+    return codes
+
+
+def linear_to_srgb(linear: Floats32) -> RgbImage:
+    """Linear light in [0, 1] (clipped) to sRGB bytes."""
+    codes = (np.clip(linear, 0.0, 1.0) * 65535 + 0.5).astype(np.uint16)
+    return _byte_of_linear()[codes]
+
+
+@dataclass(frozen=True)
+class Light:
+    """First-order spherical-harmonics light and the exposure, as the photo shows them.
+
+    Attributes:
+        direction: (3,) towards the light, times its strength relative to the ambient part; length <= 0.75.
+        ambient: brightness of a surface that the directed part leaves alone; 1 is the mean of the skin.
+        exposure: linear value of a white surface under mean light.
+        tint: (3,) colour of the light, luminance 1.
+        saturation: 0 for a black-and-white photo, 1 for one in full colour.
+    """
+
+    direction: tuple[float, float, float]
+    ambient: float
+    exposure: float
+    tint: tuple[float, float, float]
+    saturation: float = 1.0
+
+    def colour(self, reflectance: Floats32) -> Floats32:
+        """Linear colour, in the photo's light and saturation, of (..., 3) reflectances; shade left out."""
+        grey = (reflectance @ LUMINANCE)[..., None]
+        seen = grey + np.float32(self.saturation) * (reflectance - grey)
+        lit = seen * np.asarray(self.tint, dtype=np.float32) * np.float32(self.exposure)
+        return lit.astype(np.float32, copy=False)
+
+    def shade(self, normals: Floats32) -> Floats32:
+        """Brightness of surfaces with these (..., 3) unit normals."""
+        lit = self.ambient * (1.0 + normals @ np.asarray(self.direction, dtype=np.float32))
+        shade: Floats32 = np.clip(lit, _DARKEST_SHADE, _LIT_MOST).astype(np.float32)
+        return shade
+
+
+def vertex_normals(points: Floats, triangles: Ints) -> Floats:
+    """(N, 3) unit normals, area-weighted, turned towards the camera for a face that looks at it."""
+    corners = points[triangles]
+    facets = np.cross(corners[:, 2] - corners[:, 0], corners[:, 1] - corners[:, 0])
+    total = np.stack(
+        [
+            sum(np.bincount(triangles[:, k], facets[:, axis], minlength=len(points)) for k in range(3))
+            for axis in range(3)
+        ],
+        axis=1,
+    )
+    unit: Floats = total / np.maximum(np.linalg.norm(total, axis=1, keepdims=True), 1e-12)
+    return unit
+
+
+@cache
+def _skin_vertices() -> Ints:
+    # Bare skin: no eyes, brows, lips, nostrils, hairline or sideburns.
+    s, y = (
+        np.abs(canonical_face().layout_mm[:SURFACE_COUNT, 0]),
+        canonical_face().layout_mm[:SURFACE_COUNT, 1],
+    )
+    eyes = (s > 8) & (s < 58) & (y > -27) & (y < 9)
+    lips = (s < 34) & (y > 55) & (y < 84)
+    nostrils = (s < 15) & (y > 38) & (y < 48)
+    border = (y < -40) | (s > 100) | (y > 108)
+    return np.flatnonzero(~(eyes | lips | nostrils | border))
+
+
+@dataclass(frozen=True)
+class Skin:
+    """What the photo shows of a face's bare skin.
+
+    Attributes:
+        patch: (P, 3) linear colours of all pixels around the face, at about 1 pixel per millimetre.
+        normals: (N, 3) of the bare-skin vertices.
+        colours: (N, 3) linear colour there.
+        inside: (N,) whether the vertex lies in the picture.
+    """
+
+    patch: Floats32
+    normals: Floats
+    colours: Floats32
+    inside: npt.NDArray[np.bool_]
+
+
+def read_skin(photo: RgbImage, skin_px: Floats, px_per_mm: float) -> Skin:
+    """Colours and normals of bare skin.
+
+    Args:
+        photo: (H, W, 3) sRGB.
+        skin_px: (>= 468, 3) face vertices in image space.
+        px_per_mm: scale of the face.
+    """
+    import cv2
+
+    face = skin_px[:SURFACE_COUNT]
+    normals = vertex_normals(face, canonical_face().triangles)[_skin_vertices()]
+    points = face[_skin_vertices(), :2]
+    height, width = photo.shape[:2]
+    low = np.clip(np.floor(points.min(axis=0) - 4 * px_per_mm), 0, (width - 2, height - 2)).astype(int)
+    high = np.clip(np.ceil(points.max(axis=0) + 4 * px_per_mm), low + 2, (width, height)).astype(int)
+    crop = photo[low[1] : high[1], low[0] : high[0]]
+    shrink = min(1.0, 1.0 / px_per_mm)
+    if shrink < 1.0:
+        small = (max(int(crop.shape[1] * shrink), 2), max(int(crop.shape[0] * shrink), 2))
+        crop = cv2.resize(crop, small, interpolation=cv2.INTER_AREA)
+    patch = cv2.GaussianBlur(linear_of_byte()[crop], (0, 0), 1.2)
+    at = (points - low) / (high - low) * (crop.shape[1], crop.shape[0]) - 0.5
+    inside = ((at >= 0) & (at <= np.array([crop.shape[1] - 1, crop.shape[0] - 1]))).all(axis=1)
+    x, y = (at.astype(np.float32)[:, k : k + 1] for k in (0, 1))
+    colours = cv2.remap(patch, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)[:, 0]
+    return Skin(patch.reshape(-1, 3), normals, np.asarray(colours, dtype=np.float32), inside)
+
+
+def estimate_light(photo: RgbImage, skin: Skin) -> Light:
+    """Light on a face from the brightness of its skin and the normals of its surface.
+
+    Args:
+        photo: (H, W, 3) sRGB, the whole picture: it tells tint and exposure.
+        skin: of that face.
+
+    Returns:
+        The light; even light of the photo's own exposure when fewer than 30 skin points are visible.
+
+    Source: Ramamoorthi and Hanrahan 2001 (order-1 irradiance), fitted with Tukey weights so that beard,
+    hair and spectacles count as outliers.
+    """
+    seen = skin.inside & (skin.normals[:, 2] < -0.15)
+    scene = _scene(photo)
+    tint = _tint(scene)
+    saturation = _saturation(skin.patch)
+    if int(seen.sum()) < 30:
+        mean = float(np.median(skin.patch @ LUMINANCE))
+        return Light((0.0, 0.0, 0.0), 1.0, _exposure(mean, scene), tint, saturation)
+    brightness = (skin.colours[seen] @ LUMINANCE).astype(np.float64)
+    level = max(float(np.median(brightness)), 1e-4)
+    ambient, directed = _fit_light(skin.normals[seen], brightness / level)
+    strength = float(np.linalg.norm(directed)) / ambient
+    directed = directed / ambient * min(1.0, _MOST_DIRECTED / max(strength, 1e-9))
+    towards = (float(directed[0]), float(directed[1]), float(directed[2]))
+    return Light(towards, ambient, _exposure(level, scene), tint, saturation)
+
+
+def _fit_light(normals: Floats, brightness: Floats) -> tuple[float, Floats]:
+    basis = np.concatenate([np.ones((len(normals), 1)), normals], axis=1)
+    weights: npt.NDArray[np.floating] = np.ones(len(normals))
+    ridge = np.diag([0.0, 1.0, 1.0, 1.0]) * _RIDGE * len(normals)
+    solution: Floats = np.zeros(4)
+    for _ in range(6):
+        weighted = basis * weights[:, None]
+        solution = np.linalg.solve(basis.T @ weighted + ridge, weighted.T @ brightness)
+        residual = brightness - basis @ solution
+        spread = max(1.4826 * float(np.median(np.abs(residual))), 0.02)
+        weights = np.maximum(1 - (residual / (4.0 * spread)) ** 2, 0.0) ** 2
+        if weights.sum() < 8:
+            break
+    return max(float(solution[0]), 0.2), solution[1:]
+
+
+def _exposure(skin: float, scene: Floats) -> float:
+    # Light skin tells the exposure; dark skin and a dark photo look alike, so the brightest tenth of the
+    # photo may raise it, up to what dark skin would explain.
+    bright = float(np.quantile(scene @ LUMINANCE, 0.9))
+    return float(np.clip(max(skin / _LIGHT_SKIN, min(bright, skin / _DARK_SKIN)), 0.02, _MAX_EXPOSURE))
+
+
+def _scene(photo: RgbImage) -> Floats:
+    # (P, 3) linear colours of a coarse grid over the whole photo.
+    step = max(1, min(photo.shape[:2]) // 64)
+    return linear_of_byte()[photo[::step, ::step]].reshape(-1, 3).astype(np.float64)
+
+
+def _tint(scene: Floats) -> tuple[float, float, float]:
+    # Shades of grey (Finlayson and Trezzi 2004, p = 6), halfway to neutral: skin, wood and clothes are no
+    # grey world.
+    norm = np.maximum((scene**6).mean(axis=0) ** (1 / 6), 1e-4)
+    tint = np.clip(np.sqrt(norm / norm.mean()), 0.6, 1.5)
+    tint /= float(tint @ LUMINANCE)
+    return float(tint[0]), float(tint[1]), float(tint[2])
+
+
+def _saturation(patch: Floats32) -> float:
+    # Skin of any tone has (max - min) / max of 0.4 and more in linear light when the photo has colour.
+    high, low = patch.max(axis=1), patch.min(axis=1)
+    return float(np.clip(np.median((high - low) / np.maximum(high, 1e-4)) / 0.35, 0.0, 1.0))
+
+
+def points_on_skin(photo: RgbImage, skin: Skin, curves_px: Floats) -> Ints:
+    """How many points of each curve lie on something that looks like the wearer's skin, from its start on.
+
+    A loop that has gone under hair, a collar or a cap, or has left the head, does not come back. This is a
+    colour test, so it takes fair hair for skin.
+
+    Args:
+        photo: (H, W, 3) sRGB.
+        skin: of the wearer.
+        curves_px: (L, N, 3) image space.
+
+    Returns:
+        (L,) counts in 2..N (the first two points lie on the mask).
+    """
+    import cv2
+
+    known = skin.colours[skin.inside] if skin.inside.any() else skin.colours
+    usual = np.median(known, axis=0)
+    height, width = photo.shape[:2]
+    x, y = (curves_px[..., k].astype(np.float32) - 0.5 for k in (0, 1))
+    found = cv2.remap(photo, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    linear = np.maximum(linear_of_byte()[found], 1e-4)
+    level = (linear @ LUMINANCE) / max(float(usual @ LUMINANCE), 1e-4)
+    hue = linear / linear.sum(axis=-1, keepdims=True) - usual / max(float(usual.sum()), 1e-4)
+    like = (level > _SKIN_LEVELS[0]) & (level < _SKIN_LEVELS[1]) & (np.abs(hue).max(axis=-1) < _SKIN_HUE)
+    like &= (x >= 0) & (y >= 0) & (x < width) & (y < height)
+    # A single odd point (an edge, a freckle) does not end the loop; two in a row do.
+    gone = ~like[:, 2:-1] & ~like[:, 3:]
+    first = np.where(gone.any(axis=1), gone.argmax(axis=1), like.shape[1] - 2)
+    return np.asarray(first + 2, dtype=np.int64)
+
+
+def estimate_blur_px(grey: npt.NDArray[np.uint8]) -> float:
+    """Width of the photo's blur (Gaussian sigma, pixels) from its strongest edges; 0 when there are none.
+
+    Args:
+        grey: (H, W) sRGB grey of the face.
+
+    Source: Zhuo and Sim, Defocus map estimation from a single image, 2011: an edge of blur sigma blurred
+    again by s loses gradient by the factor sqrt(1 + s²/sigma²).
+    """
+    import cv2
+
+    again = 1.0
+    image = grey.astype(np.float32)
+    if min(image.shape) < 16:
+        return 0.0
+    sharp = _gradient(image)
+    soft = _gradient(cv2.GaussianBlur(image, (0, 0), again))
+    strong = sharp > max(float(np.quantile(sharp, 0.97)), 6.0)
+    # Only ridges of the gradient: beside an edge the ratio says nothing.
+    strong &= sharp >= cv2.dilate(sharp, np.ones((3, 3), np.uint8)) - 1e-3
+    if int(strong.sum()) < 12:
+        return 0.0
+    ratio = np.maximum(sharp[strong] / np.maximum(soft[strong], 1e-3), 1.0 + 1e-3)
+    return float(np.clip(np.median(again / np.sqrt(ratio**2 - 1)), 0.0, 4.0))
+
+
+def _gradient(image: Floats32) -> Floats32:
+    import cv2
+
+    slope: Floats32 = np.hypot(cv2.Sobel(image, cv2.CV_32F, 1, 0), cv2.Sobel(image, cv2.CV_32F, 0, 1)) / 8
+    return slope
+
+
+def estimate_noise(grey: npt.NDArray[np.uint8]) -> float:
+    """Standard deviation of the photo's noise in sRGB grey levels, from its flat parts.
+
+    Source: Immerkær, Fast noise variance estimation, 1996, with the median instead of the mean.
+    """
+    import cv2
+
+    kernel = np.array([[1, -2, 1], [-2, 4, -2], [1, -2, 1]], dtype=np.float32)
+    response = np.abs(cv2.filter2D(grey.astype(np.float32), cv2.CV_32F, kernel))
+    return float(np.clip(np.median(response) / (0.6745 * 6.0), 0.0, 8.0))
+
+
+def cast_shadow(alpha: Floats32, receiver: Floats32, light: Light, px_per_mm: float) -> Floats32:
+    """How much light the mask takes from the skin around it.
+
+    Args:
+        alpha: (H, W) coverage of the mask in [0, 1].
+        receiver: (H, W) coverage of skin that can receive shadow.
+        light: light on the face.
+        px_per_mm: scale.
+
+    Returns:
+        (H, W) in [0, 1], steps of 1/255: the photo is multiplied by one minus this. Not part of any label.
+    """
+    import cv2
+
+    contact = cv2.GaussianBlur(alpha, (0, 0), max(_CONTACT_MM * px_per_mm, 0.5))
+    x, y, _ = light.direction
+    # Without a directed part light still comes mostly from above.
+    shift = _CAST_SHIFT_MM * px_per_mm * np.array([np.clip(-2 * x, -1, 1), np.clip(0.7 - 2 * y, -0.2, 1.2)])
+    move = np.array([[1.0, 0.0, shift[0]], [0.0, 1.0, shift[1]]])
+    moved = cv2.warpAffine(alpha, move, (alpha.shape[1], alpha.shape[0]), flags=cv2.INTER_LINEAR)
+    cast = cv2.GaussianBlur(moved, (0, 0), max(0.5 * _CAST_MM * px_per_mm, 0.5))
+    shadow = 1 - (1 - _CONTACT_STRENGTH * contact) * (1 - _CAST_STRENGTH * cast)
+    steps = np.floor(shadow * receiver * 255)  # less than one step is no shadow
+    quantised: Floats32 = (steps / 255).astype(np.float32)
+    return quantised
