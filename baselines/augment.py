@@ -1,0 +1,92 @@
+"""Random changes of a training crop; pure functions of arrays and a NumPy generator."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from baselines.crops import Window
+
+RgbImage = npt.NDArray[np.uint8]
+LabelMap = npt.NDArray[np.uint8]
+
+# Ranges are ours: wide enough for detector boxes and phone cameras, narrow enough to keep a face a face.
+SCALE_RANGE = (0.85, 1.2)  # of the window's side
+SHIFT_SHARE = 0.08  # of the window's side, each way
+ROTATION_DEG = 15.0
+FLIP_CHANCE = 0.5
+ROTATION_CHANCE = 0.5
+COLOUR_CHANCE = 0.8
+BLUR_CHANCE = 0.2
+NOISE_CHANCE = 0.2
+JPEG_CHANCE = 0.3
+GAIN_RANGE = (0.8, 1.25)  # contrast around the mean
+BIAS_RANGE = (-25.0, 25.0)  # brightness, grey levels
+TINT_RANGE = (0.9, 1.1)  # per channel: white balance
+BLUR_SIGMA_PX = (0.3, 1.5)
+NOISE_SIGMA = (1.0, 8.0)  # grey levels
+JPEG_QUALITY = (40, 95)
+
+
+def jittered_window(window: Window, rng: np.random.Generator) -> Window:
+    """The window grown or shrunk and moved a little, as a less lucky detector would give it."""
+    side = max(round(window.side * rng.uniform(*SCALE_RANGE)), 1)
+    shift_x, shift_y = rng.uniform(-SHIFT_SHARE, SHIFT_SHARE, 2) * window.side
+    centre_x = window.x0 + window.side / 2 + shift_x
+    centre_y = window.y0 + window.side / 2 + shift_y
+    return Window(round(centre_x - side / 2), round(centre_y - side / 2), side)
+
+
+def augmented(rgb: RgbImage, labels: LabelMap, rng: np.random.Generator) -> tuple[RgbImage, LabelMap]:
+    """A crop and its labels, changed together where geometry changes.
+
+    Args:
+        rgb: (S, S, 3) uint8.
+        labels: (S, S) uint8 class numbers; no new number appears.
+        rng: decides everything.
+    """
+    rgb, labels = _moved(rgb, labels, rng)
+    if rng.random() < COLOUR_CHANCE:
+        rgb = _recoloured(rgb, rng)
+    if rng.random() < BLUR_CHANCE:
+        rgb = np.asarray(cv2.GaussianBlur(rgb, (0, 0), rng.uniform(*BLUR_SIGMA_PX)), dtype=np.uint8)
+    if rng.random() < NOISE_CHANCE:
+        noise = rng.normal(0.0, rng.uniform(*NOISE_SIGMA), rgb.shape)
+        rgb = (rgb + noise).clip(0, 255).astype(np.uint8)
+    if rng.random() < JPEG_CHANCE:
+        rgb = _recompressed(rgb, int(rng.integers(*JPEG_QUALITY)))
+    return np.ascontiguousarray(rgb), np.ascontiguousarray(labels)
+
+
+def _moved(rgb: RgbImage, labels: LabelMap, rng: np.random.Generator) -> tuple[RgbImage, LabelMap]:
+    if rng.random() < FLIP_CHANCE:
+        rgb, labels = np.ascontiguousarray(rgb[:, ::-1]), np.ascontiguousarray(labels[:, ::-1])
+    if rng.random() < ROTATION_CHANCE:
+        side = rgb.shape[0]
+        centre = ((side - 1) / 2, (side - 1) / 2)
+        turn = cv2.getRotationMatrix2D(centre, rng.uniform(-ROTATION_DEG, ROTATION_DEG), 1.0)
+        mirror = cv2.BORDER_REFLECT_101
+        rgb = np.asarray(
+            cv2.warpAffine(rgb, turn, (side, side), flags=cv2.INTER_LINEAR, borderMode=mirror), dtype=np.uint8
+        )
+        labels = np.asarray(
+            cv2.warpAffine(labels, turn, (side, side), flags=cv2.INTER_NEAREST, borderMode=mirror),
+            dtype=np.uint8,
+        )
+    return rgb, labels
+
+
+def _recoloured(rgb: RgbImage, rng: np.random.Generator) -> RgbImage:
+    values = rgb.astype(np.float32)
+    mean = values.mean()
+    gain, bias = rng.uniform(*GAIN_RANGE), rng.uniform(*BIAS_RANGE)
+    tint = rng.uniform(*TINT_RANGE, size=3).astype(np.float32)
+    changed: RgbImage = (((values - mean) * gain + mean + bias) * tint).clip(0, 255).astype(np.uint8)
+    return changed
+
+
+def _recompressed(rgb: RgbImage, quality: int) -> RgbImage:
+    _, encoded = cv2.imencode(".jpg", rgb, [cv2.IMWRITE_JPEG_QUALITY, quality])
+    decoded: RgbImage = np.asarray(cv2.imdecode(encoded, cv2.IMREAD_COLOR), dtype=np.uint8)
+    return decoded

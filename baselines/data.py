@@ -1,0 +1,183 @@
+"""Manifest to training crops: which squares of which samples, and their class numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset, Sampler
+
+from baselines import crops
+from baselines.augment import augmented, jittered_window
+from baselines.checkpoint import SeenSample
+from baselines.crops import Window
+from baselines.settings import CropSettings
+from dataset_tools.core.errors import DataError, ItemFault
+from dataset_tools.core.images import ImageStore
+from dataset_tools.core.labels import PAINT_ORDER, Label
+from dataset_tools.core.masks import BoolMask, RleMask, rle_to_mask, union
+from dataset_tools.core.record import ImageRef, Sample, Split
+from dataset_tools.core.seeds import generator
+
+LabelMap = npt.NDArray[np.uint8]
+
+
+@dataclass(frozen=True, slots=True)
+class Crop:
+    """One square of one labelled sample; holds no more of the sample than training needs.
+
+    Attributes:
+        sample_id, group, split, parent_id, image: of the sample.
+        face: index of the face it was cut around, or -1 for the whole picture.
+        window: where it lies.
+        instances: all labelled objects of the picture, whatever face they belong to.
+    """
+
+    sample_id: str
+    group: str
+    split: Split
+    parent_id: str
+    image: ImageRef
+    face: int
+    window: Window
+    instances: tuple[tuple[Label, RleMask], ...]
+
+    @property
+    def seen(self) -> SeenSample:
+        """How `trained_on.csv` remembers it."""
+        return SeenSample(self.sample_id, self.split.value, self.group, self.image.sha256, self.parent_id)
+
+
+def list_crops(samples: Iterable[Sample], split: Split, settings: CropSettings) -> list[Crop]:
+    """Crops of the labelled samples of one split, in manifest order; proposals are never labels."""
+    found = []
+    for sample in samples:
+        if not sample.is_labelled or sample.split is not split:
+            continue
+        instances = tuple((item.label, item.mask) for item in sample.instances if not item.is_proposal)
+        for face, window in _windows(sample, settings):
+            found.append(
+                Crop(
+                    sample_id=sample.id,
+                    group=sample.group,
+                    split=sample.split,
+                    parent_id=sample.provenance.parent_id,
+                    image=sample.image,
+                    face=face,
+                    window=window,
+                    instances=instances,
+                )
+            )
+    return found
+
+
+def _windows(sample: Sample, settings: CropSettings) -> list[tuple[int, Window]]:
+    if settings.kind == "image" or not sample.faces:
+        return [(-1, crops.image_window(sample.image.size_hw))]
+    return [
+        (index, crops.face_window(face.box_xyxy, settings.margin, sample.image.size_hw))
+        for index, face in enumerate(sample.faces)
+    ]
+
+
+def label_mask(crop: Crop, label: Label) -> BoolMask:
+    """All pixels of the whole picture that an instance of that label claims, (H, W) bool."""
+    masks = (mask for name, mask in crop.instances if name is label)
+    return union(masks, crop.image.size_hw)
+
+
+def class_map(crop: Crop, labels: tuple[Label, ...]) -> LabelMap:
+    """Class numbers of the whole picture: 0 background, k + 1 for `labels[k]`.
+
+    One label takes every pixel its instances claim. With more, a pixel several instances claim goes to the
+    one nearest to the camera (`PAINT_ORDER`); if that one's label is not learned, it is background.
+
+    Returns:
+        (H, W) uint8.
+    """
+    if len(labels) == 1:
+        return label_mask(crop, labels[0]).astype(np.uint8)
+    painted = np.zeros(crop.image.size_hw, dtype=np.uint8)
+    for label in PAINT_ORDER:
+        number = labels.index(label) + 1 if label in labels else 0
+        for name, mask in crop.instances:
+            if name is label:
+                painted[rle_to_mask(mask)] = number
+    return painted
+
+
+class CropDataset(Dataset[tuple[Tensor, Tensor, int]]):
+    """Training crops by (epoch, index): RGB (3, S, S) uint8, class numbers (S, S) uint8, and the index.
+
+    What comes out depends on the run seed, the sample and the epoch only, never on order or workers.
+    """
+
+    def __init__(
+        self,
+        found: list[Crop],
+        images: ImageStore,
+        *,
+        labels: tuple[Label, ...],
+        input_px: int,
+        augment: bool,
+        seed: int,
+    ) -> None:
+        self._crops = found
+        self._images = images
+        self._labels = labels
+        self._input_px = input_px
+        self._augment = augment
+        self._seed = seed
+
+    def __len__(self) -> int:
+        return len(self._crops)
+
+    def __getitem__(self, key: tuple[int, int]) -> tuple[Tensor, Tensor, int]:
+        epoch, index = key
+        crop = self._crops[index]
+        try:
+            rgb = self._images.read(crop.image)
+            classes = class_map(crop, self._labels)
+        except ItemFault as fault:
+            raise DataError(f"sample {crop.sample_id}: {fault}") from fault
+        rng = generator(self._seed, crop.sample_id, str(crop.face), str(epoch), "augment")
+        window = jittered_window(crop.window, rng) if self._augment else crop.window
+        square = crops.resize_rgb(crops.cut(rgb, window), self._input_px)
+        target = crops.resize_labels(crops.cut(classes, window), self._input_px)
+        if self._augment:
+            square, target = augmented(square, target, rng)
+        return torch.tensor(square).permute(2, 0, 1), torch.tensor(target), index
+
+
+class StepBatches(Sampler[list[tuple[int, int]]]):
+    """Batches of (epoch, index) from one optimiser step to another.
+
+    The crops form one endless stream of shuffled passes; a batch may reach into the next pass. Step k has
+    the same batch whether training started at 0 or was resumed just before it.
+    """
+
+    def __init__(self, count: int, batch_size: int, *, first_step: int, last_step: int, seed: int) -> None:
+        self._count = count
+        self._batch_size = batch_size
+        self._steps = range(first_step, last_step)
+        self._seed = seed
+
+    def __len__(self) -> int:
+        return len(self._steps)
+
+    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
+        order_epoch = -1
+        order: npt.NDArray[np.int64] = np.empty(0, dtype=np.int64)
+        for step in self._steps:
+            batch = []
+            for position in range(step * self._batch_size, (step + 1) * self._batch_size):
+                epoch, place = divmod(position, self._count)
+                if epoch != order_epoch:
+                    order = generator(self._seed, str(epoch), "order").permutation(self._count)
+                    order_epoch = epoch
+                batch.append((epoch, int(order[place])))
+            yield batch

@@ -1,0 +1,107 @@
+"""What every network of the suite takes and returns."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from dataset_tools.core.errors import ConfigError
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+
+class SegOutput(NamedTuple):
+    """What `forward` of every baseline returns.
+
+    Attributes:
+        logits: (B, C, H, W) float, C = 1 (foreground) or 1 + labels (background first). Never a
+            probability: no baseline applies a sigmoid or softmax inside.
+        aux: further logits of the same shape that the loss supervises too.
+        extras: anything else a baseline wants to show, by name.
+    """
+
+    logits: Tensor
+    aux: Sequence[Tensor] = ()
+    extras: Mapping[str, Any] = {}
+
+
+@dataclass(frozen=True, slots=True)
+class InitialWeights:
+    """Where a network's starting values came from.
+
+    Attributes:
+        name: of the published weights, or "random".
+        sha256: of the weights file; "" for random values.
+    """
+
+    name: str = "random"
+    sha256: str = ""
+
+
+RANDOM_WEIGHTS = InitialWeights()
+
+
+def initial_weights(network: nn.Module) -> InitialWeights:
+    """What a builder noted about the network's start; random when it noted nothing."""
+    noted = getattr(network, "initial_weights", RANDOM_WEIGHTS)
+    return noted if isinstance(noted, InitialWeights) else RANDOM_WEIGHTS
+
+
+class PaddedSegmenter(nn.Module):
+    """Wraps a network from images to logits so that it takes any size and returns a `SegOutput`.
+
+    The input is reflected on the right and bottom up to a multiple of `multiple` pixels and the logits are
+    cut back (`baselines.md` section 1.5).
+    """
+
+    def __init__(self, network: nn.Module, *, multiple: int = 32, weights: InitialWeights) -> None:
+        super().__init__()
+        self.network = network
+        self.multiple = multiple
+        self.initial_weights = weights
+
+    def forward(self, images: Tensor) -> SegOutput:
+        """Logits for (B, 3, H, W) normalised RGB; H and W larger than half of `multiple`."""
+        height, width = images.shape[-2:]
+        right, bottom = -width % self.multiple, -height % self.multiple
+        if right or bottom:
+            images = F.pad(images, (0, right, 0, bottom), mode="reflect")
+        logits: Tensor = self.network(images)
+        return SegOutput(logits[..., :height, :width])
+
+
+def normalise_images(images: Tensor) -> Tensor:
+    """(B, 3, H, W) uint8 RGB to float32 with ImageNet mean and deviation; 255 is 1, whatever the peak."""
+    mean = torch.tensor(IMAGENET_MEAN, device=images.device).view(1, 3, 1, 1)
+    std = torch.tensor(IMAGENET_STD, device=images.device).view(1, 3, 1, 1)
+    return (images.float() / 255 - mean) / std
+
+
+def foreground_probabilities(logits: Tensor) -> Tensor:
+    """(B, C, H, W) logits to (B, L, H, W) float32 probabilities of the L foreground labels."""
+    if logits.shape[1] == 1:
+        return logits.float().sigmoid()
+    return logits.float().softmax(dim=1)[:, 1:]
+
+
+def choose_device(wanted: str) -> torch.device:
+    """The device of that name; "auto" is the first GPU, or the CPU without one.
+
+    Raises:
+        ConfigError: torch does not know the device, or it is not there.
+    """
+    if wanted == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(wanted)
+    except RuntimeError as error:
+        raise ConfigError(f"device {wanted!r}: {str(error).splitlines()[0]}") from None
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise ConfigError(f"device {wanted!r} was asked for, but torch sees no CUDA GPU here")
+    return device

@@ -1,0 +1,87 @@
+"""What a user may choose about crops and training; importing this loads no model library."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field, field_validator
+
+from dataset_tools.core.labels import Label
+from dataset_tools.core.record import Split
+from dataset_tools.core.settings import Settings
+
+
+class CropSettings(Settings):
+    """How a sample becomes the square pictures a network sees.
+
+    Attributes:
+        kind: "face" cuts one square around every detected face and takes the whole picture when there is
+            none; "image" always takes the whole picture.
+        margin: added on each side of the face box, as a share of the box's longer side.
+    """
+
+    kind: Literal["face", "image"] = "face"
+    margin: float = Field(default=0.25, ge=0.0, le=2.0)
+
+
+class TrainSettings(Settings):
+    """One training run. Fields left at None take the baseline's own recipe.
+
+    Attributes:
+        baseline: registered name.
+        labels: foreground labels to learn, in channel order. One label gives one sigmoid channel, more
+            give a softmax over background and the labels.
+        split: the split to learn from; "unassigned" takes a manifest that was not split yet.
+        samples: all labelled samples of that split, or only rendered or only collected ones.
+        steps: optimiser steps; None: `epochs` passes over the training crops.
+        epochs: passes, used when `steps` is None.
+        batch: crops per step.
+        learning_rate: of Adam.
+        loss: name in `baselines.losses.LOSSES`.
+        input_px: side of the network's square input, pixels.
+        crop: what is cut out.
+        augment: random flips, jitter, colour, blur, noise and JPEG artefacts.
+        pretrained: start the encoder from published weights.
+        seed: of everything random in the run.
+        val_every_steps: None: once per pass.
+        patience: stop after that many validations without a better IoU.
+        checkpoint_every_steps: how much work a kill may cost.
+        device: "auto" takes the GPU when there is one.
+        amp: bfloat16 autocast; None: on a GPU only.
+        num_workers: processes that prepare crops; None: 0 on CPU, up to 8 on a GPU.
+        deterministic: refuse GPU kernels whose result varies from run to run.
+    """
+
+    baseline: str = "unet_effnet_lite0"
+    labels: tuple[Label, ...] = (Label.FACE_MASK,)
+    split: Split = Split.TRAIN
+    samples: Literal["all", "synthetic", "real"] = "all"
+    steps: int | None = Field(default=None, ge=1)
+    epochs: int | None = Field(default=None, ge=1)
+    batch: int | None = Field(default=None, ge=1)
+    learning_rate: float | None = Field(default=None, gt=0)
+    loss: str | None = None
+    input_px: int = Field(default=256, ge=32, le=4096)
+    crop: CropSettings = CropSettings()
+    augment: bool = True
+    pretrained: bool = True
+    seed: int = 0
+    val_every_steps: int | None = Field(default=None, ge=1)
+    patience: int = Field(default=15, ge=1)
+    checkpoint_every_steps: int = Field(default=200, ge=1)
+    device: str = "auto"
+    amp: bool | None = None
+    num_workers: int | None = Field(default=None, ge=0)
+    deterministic: bool = False
+
+    @field_validator("labels")
+    @classmethod
+    def _labels_are_distinct(cls, labels: tuple[Label, ...]) -> tuple[Label, ...]:
+        if not labels or len(set(labels)) != len(labels):
+            raise ValueError("labels must name at least one label, each once")
+        return labels
+
+    @property
+    def num_classes(self) -> int:
+        """Output channels: 1 for one label, background plus labels for more."""
+        return 1 if len(self.labels) == 1 else 1 + len(self.labels)

@@ -1,0 +1,223 @@
+"""Training learns, resumes bit for bit, records what it did, and stops at the first broken number."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+import torch
+
+from baselines import train as train_module
+from baselines.checkpoint import STATE_FILE, WEIGHTS_FILE, read_record, read_seen, read_tensors
+from baselines.data import list_crops
+from baselines.metrics import summarise
+from baselines.predict import Predictor
+from baselines.scoring import score_crops
+from baselines.settings import CropSettings, TrainSettings
+from baselines.train import train
+from dataset_tools.core.errors import ConfigError, DataError, SuiteError, UnknownName
+from dataset_tools.core.files import sha256_file
+from dataset_tools.core.images import ImageStore
+from dataset_tools.core.labels import Label
+from dataset_tools.core.progress import silent
+from dataset_tools.core.record import Split
+
+SMALL = TrainSettings(
+    steps=6,
+    batch=2,
+    input_px=64,
+    learning_rate=1e-3,
+    pretrained=False,
+    device="cpu",
+    checkpoint_every_steps=2,
+    val_every_steps=3,
+    crop=CropSettings(margin=0.1),
+)
+
+
+class Killed(BaseException):
+    """Stands for a kill between two steps."""
+
+
+def dies_after(steps: int):  # type: ignore[no-untyped-def]
+    @contextmanager
+    def factory(label: str, total: int | None) -> Iterator[object]:
+        class Bar:
+            done = 0
+
+            def advance(self, count: int = 1) -> None:
+                self.done += count
+                if self.done > steps:
+                    raise Killed
+
+            def note(self, text: str) -> None:
+                return None
+
+        yield Bar()
+
+    return factory
+
+
+def test_a_killed_and_resumed_training_gives_the_same_bytes(
+    make_manifest, images: ImageStore, tmp_path: Path
+) -> None:
+    manifest = make_manifest([Split.TRAIN] * 5 + [Split.VAL] * 2)
+    whole = train(SMALL, manifest, images, tmp_path / "whole")
+    before = torch.random.get_rng_state()
+    with pytest.raises(Killed):
+        train(SMALL, manifest, images, tmp_path / "killed", dies_after(3))
+    assert not (tmp_path / "killed" / WEIGHTS_FILE).exists()
+    resumed = train(SMALL, manifest, images, tmp_path / "killed")
+    assert torch.equal(before, torch.random.get_rng_state())  # training leaves the caller's dice alone
+    for name in (WEIGHTS_FILE, "trained_on.csv"):
+        assert sha256_file(tmp_path / "whole" / name) == sha256_file(tmp_path / "killed" / name)
+    assert resumed.record.history == whole.record.history
+    assert resumed.record.steps == 6
+    newest = read_tensors(tmp_path / "killed" / STATE_FILE)
+    for name, tensor in read_tensors(tmp_path / "whole" / STATE_FILE).items():
+        assert torch.equal(tensor, newest[name]), name
+
+
+def test_three_steps_and_three_more_equal_six(make_manifest, images: ImageStore, tmp_path: Path) -> None:
+    manifest = make_manifest([Split.TRAIN] * 3)
+    train(SMALL, manifest, images, tmp_path / "six")
+    train(SMALL.model_copy(update={"steps": 3}), manifest, images, tmp_path / "parts")
+    train(SMALL, manifest, images, tmp_path / "parts")
+    assert sha256_file(tmp_path / "six" / WEIGHTS_FILE) == sha256_file(tmp_path / "parts" / WEIGHTS_FILE)
+
+
+def test_a_damaged_state_falls_back_to_the_one_before(
+    make_manifest, images: ImageStore, tmp_path: Path
+) -> None:
+    manifest = make_manifest([Split.TRAIN] * 3)
+    train(SMALL, manifest, images, tmp_path / "whole")
+    with pytest.raises(Killed):
+        train(SMALL, manifest, images, tmp_path / "cut", dies_after(5))
+    state = tmp_path / "cut" / STATE_FILE
+    state.write_bytes(state.read_bytes()[:-1000])
+    train(SMALL, manifest, images, tmp_path / "cut")
+    assert sha256_file(tmp_path / "whole" / WEIGHTS_FILE) == sha256_file(tmp_path / "cut" / WEIGHTS_FILE)
+
+
+def test_workers_change_nothing(make_manifest, images: ImageStore, tmp_path: Path) -> None:
+    manifest = make_manifest([Split.TRAIN] * 3)
+    two = SMALL.model_copy(update={"steps": 2})
+    alone = train(two, manifest, images, tmp_path / "alone")
+    helped = train(two.model_copy(update={"num_workers": 1}), manifest, images, tmp_path / "helped")
+    assert alone.record.weights_sha256 == helped.record.weights_sha256
+
+
+def test_four_pictures_are_learned_by_heart(make_manifest, images: ImageStore, tmp_path: Path) -> None:
+    manifest = make_manifest([Split.UNASSIGNED] * 4)
+    choices = {"steps": 40, "batch": 4, "learning_rate": 4e-3, "augment": False, "split": Split.UNASSIGNED}
+    settings = SMALL.model_copy(update={**choices, "checkpoint_every_steps": 40, "val_every_steps": 40})
+    result = train(settings, manifest, images, tmp_path / "out")
+    predictor = Predictor.load(result.checkpoint_dir, "cpu")
+    found = list_crops(manifest.samples(), Split.UNASSIGNED, settings.crop)
+    with silent("", None) as quiet:
+        scored = score_crops(predictor, found, images, Label.FACE_MASK, quiet)
+    assert summarise(scored.scores)["iou"] > 0.95
+
+
+def test_the_record_says_what_was_trained_on(make_manifest, images: ImageStore, tmp_path: Path) -> None:
+    manifest = make_manifest(
+        [Split.TRAIN] * 4 + [Split.VAL] + [Split.TEST], unlabelled=[0], synthetic=[1, 2], faceless=[3]
+    )
+    settings = SMALL.model_copy(update={"steps": 2})
+    record = train(settings, manifest, images, tmp_path / "out").record
+    assert (record.samples, record.crops, record.synthetic_crops, record.val_crops) == (3, 3, 2, 1)
+    assert record.dataset_digest == manifest.canonical_digest()
+    assert record.dataset_key == manifest.key
+    assert (record.steps, record.initial_weights, record.device) == (2, "random", "cpu")
+    assert record.seconds > 0
+    assert record.settings.loss == "bce_dice"  # the recipe's, written out
+    assert record.best_val_iou is not None
+    assert read_record(tmp_path / "out") == record
+    seen = read_seen(tmp_path / "out")
+    assert sorted(one.split for one in seen) == ["train", "train", "train", "val"]
+
+
+def test_only_synthetic_or_only_real_samples_can_be_chosen(
+    make_manifest, images: ImageStore, tmp_path: Path
+) -> None:
+    manifest = make_manifest([Split.TRAIN] * 3, synthetic=[2])
+    for choice, count in (("synthetic", 1), ("real", 2)):
+        settings = SMALL.model_copy(update={"steps": 1, "samples": choice})
+        assert train(settings, manifest, images, tmp_path / choice).record.crops == count
+
+
+def test_three_classes_train_and_save(make_manifest, images: ImageStore, tmp_path: Path) -> None:
+    manifest = make_manifest([Split.TRAIN] * 2 + [Split.VAL])
+    settings = SMALL.model_copy(update={"steps": 2, "labels": (Label.FACE_MASK, Label.FACE)})
+    record = train(settings, manifest, images, tmp_path / "out").record
+    assert record.settings.num_classes == 3
+    assert record.best_val_iou is not None
+
+
+def test_a_loss_that_is_no_number_stops_at_once_and_names_the_samples(
+    make_manifest, images: ImageStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    manifest = make_manifest([Split.TRAIN] * 2)
+    steps_taken = []
+    honest = train_module.supervised_loss
+
+    def breaks_at_third(*args: object) -> torch.Tensor:
+        steps_taken.append(1)
+        value = honest(*args)  # type: ignore[arg-type]
+        return value * float("nan") if len(steps_taken) == 3 else value
+
+    monkeypatch.setattr(train_module, "supervised_loss", breaks_at_third)
+    ids = sorted(sample.id for sample in manifest.samples())
+    with pytest.raises(SuiteError, match=f"step 3: loss nan.*{ids[0]}, {ids[1]}"):
+        train(SMALL, manifest, images, tmp_path / "out")
+    assert len(steps_taken) == 3
+    assert not (tmp_path / "out" / WEIGHTS_FILE).exists()
+    for tensor in read_tensors(tmp_path / "out" / STATE_FILE).values():
+        assert torch.isfinite(tensor.float()).all()
+
+
+def test_another_training_in_the_same_folder_is_refused(
+    make_manifest, images: ImageStore, tmp_path: Path
+) -> None:
+    manifest = make_manifest([Split.TRAIN] * 2)
+    settings = SMALL.model_copy(update={"steps": 1})
+    first = train(settings, manifest, images, tmp_path / "out")
+    again = train(settings, manifest, images, tmp_path / "out")
+    assert again.record == first.record and again.crops_per_second == 0
+    with pytest.raises(ConfigError, match="holds a training with other settings"):
+        train(settings.model_copy(update={"seed": 1}), manifest, images, tmp_path / "out")
+
+
+def test_training_stops_when_validation_no_longer_improves(
+    make_manifest, images: ImageStore, tmp_path: Path
+) -> None:
+    manifest = make_manifest([Split.TRAIN] * 2 + [Split.VAL])
+    stuck = SMALL.model_copy(
+        update={"steps": 20, "val_every_steps": 1, "patience": 2, "learning_rate": 1e-12}
+    )
+    record = train(stuck, manifest, images, tmp_path / "out").record
+    assert record.steps < 20
+    assert record.best_step == record.steps - 2
+
+
+def test_wrong_requests_are_one_line_errors(make_manifest, images: ImageStore, tmp_path: Path) -> None:
+    manifest = make_manifest([Split.TEST])
+    out = tmp_path / "out"
+    with pytest.raises(UnknownName, match="did you mean unet_r50"):
+        train(SMALL.model_copy(update={"baseline": "unet_r5"}), manifest, images, out)
+    with pytest.raises(UnknownName, match="unknown loss"):
+        train(SMALL.model_copy(update={"loss": "hinge"}), manifest, images, out)
+    with pytest.raises(DataError, match="no labelled sample to learn from"):
+        train(SMALL, manifest, images, out)
+    with pytest.raises(ConfigError, match="device 'abacus'"):
+        train(SMALL.model_copy(update={"device": "abacus"}), manifest, images, out)
+
+
+def test_a_missing_picture_names_its_sample(make_manifest, images: ImageStore, tmp_path: Path) -> None:
+    manifest = make_manifest([Split.TRAIN])
+    (sample,) = manifest.samples()
+    images.path(sample.image).unlink()
+    with pytest.raises(DataError, match=f"sample {sample.id}.*not in the workspace"):
+        train(SMALL, manifest, images, tmp_path / "out")
