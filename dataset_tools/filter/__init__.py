@@ -1,0 +1,1 @@
+"""Find faces, judge pictures, drop what is unusable or there twice."""

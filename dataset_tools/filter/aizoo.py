@@ -1,0 +1,153 @@
+"""The AIZOO face-mask detector: an SSD that finds faces and says whether they wear a mask.
+
+Network: 260x260, 1.01 M parameters, published by AIZOOTech/FaceMaskDetection (MIT). Anchors, decoding and
+suppression are pure numpy here; OpenCV runs the network.
+"""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from dataset_tools.core.images import RgbImage
+from dataset_tools.core.labels import Wearing
+
+Floats = npt.NDArray[np.float64]
+
+DETECTOR_NAME = "aizoo-ssd260@1"
+INPUT_SIDE_PX = 260
+NMS_IOU = 0.4  # published picture inference
+
+_GRID_SIDES = (33, 17, 9, 5, 3)
+_ANCHOR_SIZES = ((0.04, 0.056), (0.08, 0.11), (0.16, 0.22), (0.32, 0.45), (0.64, 0.72))
+_RATIOS = (1.0, 0.62, 0.42)
+_CENTRE_VARIANCE = 0.1
+_SIZE_VARIANCE = 0.2
+_CLASSES = (Wearing.MASKED, Wearing.UNMASKED)  # class ids 0 and 1
+_OUTPUTS = ("loc_branch_concat", "cls_branch_concat")
+
+
+@dataclass(frozen=True, slots=True)
+class DetectedFace:
+    """A face box in pixels (x1, y1 exclusive, clipped to the picture), its score and wearing state."""
+
+    box_xyxy: tuple[float, float, float, float]
+    score: float
+    wearing: Wearing
+
+
+@functools.cache
+def anchors_cxcywh() -> Floats:
+    """The (5972, 4) anchors: centre x, centre y, width, height as fractions of the picture.
+
+    Levels from fine to coarse; cells row by row; in a cell: both sizes at ratio 1, then the first size at
+    ratios 0.62 and 0.42 (width = size * sqrt(ratio), height = size / sqrt(ratio)).
+    """
+    levels = []
+    for side, (small, large) in zip(_GRID_SIDES, _ANCHOR_SIZES, strict=True):
+        shapes = [(small, small), (large, large)]
+        shapes += [(small * ratio**0.5, small / ratio**0.5) for ratio in _RATIOS[1:]]
+        steps = (np.arange(side) + 0.5) / side
+        rows, columns = np.meshgrid(steps, steps, indexing="ij")
+        centres = np.stack([columns.ravel(), rows.ravel()], axis=1)
+        cells = np.concatenate(
+            [np.repeat(centres, len(shapes), axis=0), np.tile(shapes, (side * side, 1))], axis=1
+        )
+        levels.append(cells)
+    table: Floats = np.concatenate(levels)
+    table.setflags(write=False)
+    return table
+
+
+def decode_boxes(offsets: Floats, anchors: Floats) -> Floats:
+    """Boxes as (N, 4) x0, y0, x1, y1 fractions of the picture, not clipped.
+
+    Args:
+        offsets: (N, 4) network output.
+        anchors: (N, 4) centre x, centre y, width, height.
+    """
+    centres = anchors[:, :2] + offsets[:, :2] * _CENTRE_VARIANCE * anchors[:, 2:]
+    sizes = anchors[:, 2:] * np.exp(offsets[:, 2:] * _SIZE_VARIANCE)
+    return np.concatenate([centres - sizes / 2, centres + sizes / 2], axis=1)
+
+
+def suppress(boxes_xyxy: Floats, scores: Floats, iou_threshold: float = NMS_IOU) -> npt.NDArray[np.intp]:
+    """Greedy non-maximum suppression: indices of the boxes that stay, best score first.
+
+    Args:
+        boxes_xyxy: (N, 4), any unit.
+        scores: (N,); equal scores keep their order.
+        iou_threshold: a box that overlaps a better one by more is dropped.
+    """
+    order = np.argsort(-scores, kind="stable")
+    areas = (boxes_xyxy[:, 2] - boxes_xyxy[:, 0]) * (boxes_xyxy[:, 3] - boxes_xyxy[:, 1])
+    kept: list[int] = []
+    while order.size:
+        best, rest = order[0], order[1:]
+        kept.append(int(best))
+        low = np.maximum(boxes_xyxy[best, :2], boxes_xyxy[rest, :2])
+        high = np.minimum(boxes_xyxy[best, 2:], boxes_xyxy[rest, 2:])
+        shared = np.prod(np.clip(high - low, 0, None), axis=1)
+        union = areas[best] + areas[rest] - shared
+        overlap = np.divide(shared, union, out=np.zeros_like(shared), where=union > 0)
+        order = rest[overlap <= iou_threshold]
+    return np.asarray(kept, dtype=np.intp)
+
+
+def decode_faces(
+    offsets: Floats, probabilities: Floats, size_hw: tuple[int, int], min_score: float
+) -> tuple[DetectedFace, ...]:
+    """Faces of one picture from the network's raw output, best score first.
+
+    Args:
+        offsets: (5972, 4).
+        probabilities: (5972, 2): masked, unmasked, each in [0, 1].
+        size_hw: of the picture in pixels.
+        min_score: anchors at or below are ignored.
+    """
+    scores, classes = probabilities.max(axis=1), probabilities.argmax(axis=1)
+    likely = np.flatnonzero(scores > min_score)
+    boxes = decode_boxes(offsets[likely], anchors_cxcywh()[likely])
+    height, width = size_hw
+    boxes = np.clip(boxes, 0.0, 1.0) * (width, height, width, height)
+    faces = []
+    for index in suppress(boxes, scores[likely]):
+        x0, y0, x1, y1 = (float(value) for value in boxes[index])
+        if x1 > x0 and y1 > y0:
+            anchor = likely[index]
+            faces.append(DetectedFace((x0, y0, x1, y1), float(scores[anchor]), _CLASSES[classes[anchor]]))
+    return tuple(faces)
+
+
+class AizooDetector:
+    """The network, run by OpenCV on the CPU; give it files that `dataset_tools.weights` has verified."""
+
+    def __init__(self, caffemodel: Path, prototxt: Path) -> None:
+        import cv2
+
+        self._network: Any = cv2.dnn.readNetFromCaffe(str(prototxt), str(caffemodel))
+
+    def detect(self, image_rgb: RgbImage, min_score: float = 0.5) -> tuple[DetectedFace, ...]:
+        """Faces of a (H, W, 3) uint8 RGB picture, best score first.
+
+        The network was trained on RGB; BGR would run too, and be wrong more often.
+        """
+        import cv2
+
+        blob = cv2.dnn.blobFromImage(
+            image_rgb, scalefactor=1 / 255.0, size=(INPUT_SIDE_PX, INPUT_SIDE_PX), swapRB=False
+        )
+        self._network.setInput(blob)
+        offsets, probabilities = self._network.forward(list(_OUTPUTS))
+        size_hw = (image_rgb.shape[0], image_rgb.shape[1])
+        return decode_faces(
+            offsets.reshape(-1, 4).astype(np.float64),
+            probabilities.reshape(-1, 2).astype(np.float64),
+            size_hw,
+            min_score,
+        )

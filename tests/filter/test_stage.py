@@ -1,0 +1,187 @@
+from __future__ import annotations
+
+import dataclasses
+import io
+import pickle
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image, ImageFilter
+
+from dataset_tools.core.errors import WeightsUnavailable
+from dataset_tools.core.images import decode_photo, encode_png, perceptual_hash
+from dataset_tools.core.labels import Label
+from dataset_tools.core.manifest import Manifest, ShardCounts, write_header, write_shard
+from dataset_tools.core.masks import mask_to_rle
+from dataset_tools.core.reasons import Reason
+from dataset_tools.core.record import Instance, Provenance, Rejection, Sample, sample_id
+from dataset_tools.core.stage import StageReport, run_stage, shards_of_manifest
+from dataset_tools.core.workspace import Workspace, stage_key
+from dataset_tools.filter.settings import FilterSettings
+from dataset_tools.filter.stage import FilterStage, choose_detector
+
+
+def put(workspace: Workspace, key: str, data: bytes, **more: object) -> Sample:
+    photo = decode_photo(data)
+    ref = workspace.images.put_photo(photo)
+    provenance = Provenance(source="test", item_key=key, licence="CC0-1.0")
+    sample = Sample(sample_id(ref), ref, provenance, f"group-{key}", perceptual_hash(photo.rgb))
+    return dataclasses.replace(sample, **more)  # type: ignore[arg-type]
+
+
+def jpeg(image: Image.Image, quality: int = 85) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, "JPEG", quality=quality)
+    return buffer.getvalue()
+
+
+def filtered(
+    workspace: Workspace, samples: list[Sample], settings: FilterSettings
+) -> tuple[dict[str, Sample], dict[str, Rejection], StageReport]:
+    parent_dir = workspace.manifest_dir("crawl", "0" * 12)
+    keys = [sample.provenance.item_key for sample in samples]
+    write_shard(parent_dir, 0, keys, samples, [])
+    counts = dataclasses.asdict(ShardCounts(inputs=len(samples), kept=len(samples)))
+    parent = write_header(parent_dir, {"key": "crawl", "stage": "crawl", "shards": 1, "counts": counts})
+    stage = pickle.loads(pickle.dumps(FilterStage(settings, 7)))
+    key = stage_key("filter", stage.version, stage.config, "crawl")
+    directory = workspace.manifest_dir("filter", key)
+    report = run_stage(
+        stage,
+        shards_of_manifest(parent),
+        directory,
+        key=key,
+        parent_key="crawl",
+        images=workspace.images,
+        parent=parent,
+    )
+    manifest = Manifest(directory)
+    kept = {sample.provenance.item_key: sample for sample in manifest.samples()}
+    return kept, {item.item_key: item for item in manifest.rejections()}, report
+
+
+@pytest.fixture
+def workspace(tmp_path: Path) -> Workspace:
+    return Workspace(tmp_path)
+
+
+@pytest.fixture
+def small(settled: FilterSettings) -> FilterSettings:
+    """The astronaut's face is 90 pixels wide."""
+    return settled.model_copy(update={"min_face_px": 60})
+
+
+def test_a_face_stays_and_its_copies_and_a_coffee_go(
+    workspace: Workspace, small: FilterSettings, astronaut_path: Path, astronaut_rgb: np.ndarray
+) -> None:
+    from skimage import data
+
+    resized = Image.fromarray(astronaut_rgb).resize((400, 400), Image.Resampling.BICUBIC)
+    samples = [
+        put(workspace, "a.png", astronaut_path.read_bytes()),
+        put(workspace, "b.png", astronaut_path.read_bytes()),
+        put(workspace, "c.jpg", jpeg(resized)),
+        put(workspace, "d.png", encode_png(data.coffee())),
+    ]
+    kept, dropped, report = filtered(workspace, samples, small)
+    assert {key: item.reason for key, item in dropped.items()} == {
+        "b.png": Reason.DUPLICATE,
+        "c.jpg": Reason.NEAR_DUPLICATE,
+        "d.png": Reason.NO_FACE,
+    }
+    assert "a.png" in dropped["b.png"].detail
+    assert (report.counts.inputs, report.counts.kept, report.counts.rejected) == (4, 1, 3)
+    sample = kept["a.png"]
+    assert len(sample.faces) == 1
+    assert len(sample.faces[0].landmarks_xyz) == 478 * 3
+    assert sample.group == "group-a.png"
+    scores = {score.name: score.value for score in sample.scores}
+    assert set(scores) == {"face", "face_size", "sharpness", "exposure"}
+    assert all(0.0 <= value <= 1.0 for value in scores.values())
+
+
+def test_small_and_blurred_faces_go(
+    workspace: Workspace, settled: FilterSettings, astronaut_path: Path, astronaut_rgb: np.ndarray
+) -> None:
+    sharp = put(workspace, "a.png", astronaut_path.read_bytes())
+    _, dropped, _ = filtered(workspace, [sharp], settled.model_copy(update={"min_face_px": 150}))
+    assert dropped["a.png"].reason is Reason.FACE_TOO_SMALL
+    blurred = Image.fromarray(astronaut_rgb).filter(ImageFilter.GaussianBlur(2.5))
+    sample = put(workspace, "b.png", encode_png(np.asarray(blurred)))
+    strict = settled.model_copy(update={"min_face_px": 60, "min_sharpness": 0.3})
+    _, dropped, _ = filtered(Workspace(workspace.root / "other"), [sample], strict)
+    assert dropped["b.png"].reason is Reason.MISSING_IMAGE  # that workspace does not hold the picture
+    other = Workspace(workspace.root / "third")
+    sample = put(other, "b.png", encode_png(np.asarray(blurred)))
+    _, dropped, _ = filtered(other, [sample], strict)
+    assert dropped["b.png"].reason is Reason.BLURRED
+
+
+def test_ground_truth_is_kept_without_a_face_and_its_instances_untouched(
+    workspace: Workspace, settled: FilterSettings
+) -> None:
+    from skimage import data
+
+    coffee = data.coffee()
+    mask = np.zeros(coffee.shape[:2], bool)
+    mask[10:20, 30:50] = True
+    truth = Instance("1", Label.FACE_MASK, mask_to_rle(mask), "published:test")
+    sample = put(workspace, "a.png", encode_png(coffee), instances=(truth,), is_labelled=True)
+    kept, dropped, _ = filtered(workspace, [sample], settled)
+    assert dropped == {}
+    assert kept["a.png"].instances == (truth,)
+    assert {score.name: score.value for score in kept["a.png"].scores} == {"face": 0.0}
+
+
+def test_near_duplicates_that_both_stay_share_a_group(
+    workspace: Workspace, settled: FilterSettings, astronaut_path: Path, astronaut_rgb: np.ndarray
+) -> None:
+    resized = jpeg(Image.fromarray(astronaut_rgb).resize((400, 400), Image.Resampling.BICUBIC))
+    samples = [
+        put(workspace, "a.png", astronaut_path.read_bytes(), is_labelled=True),
+        put(workspace, "b.jpg", resized, is_labelled=True),
+    ]
+    kept, _, _ = filtered(workspace, samples, settled)
+    assert {sample.group for sample in kept.values()} == {"group-a.png"}
+
+
+def test_the_choice_of_models_is_part_of_the_key_and_paths_are_not(settled: FilterSettings) -> None:
+    assert settled.landmarker in ("tasks", "wheel")
+    assert settled.detector in ("aizoo", "mediapipe")
+    assert choose_detector(settled) == settled
+    config = FilterStage(settled, 7).config
+    assert config["detector"] == settled.detector
+    moved = settled.model_copy(update={"aizoo_prototxt": Path("/elsewhere")})
+    assert FilterStage(moved, 8).config == config
+
+
+def test_a_model_asked_for_by_name_that_is_not_there_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(WeightsUnavailable, match="absent"):
+        choose_detector(FilterSettings(detector="aizoo", aizoo_caffemodel=tmp_path / "absent"))
+    with pytest.raises(WeightsUnavailable, match="absent"):
+        choose_detector(FilterSettings(detector="mediapipe", landmarker_path=tmp_path / "absent"))
+
+
+def test_importing_the_stage_loads_no_heavy_library() -> None:
+    program = (
+        "import sys, dataset_tools.filter.stage\n"
+        "print(sorted({'torch', 'cv2', 'mediapipe', 'pandas', 'httpx'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_the_filter_leaves_standard_error_clean(settled: FilterSettings) -> None:
+    program = (
+        "import sys, numpy as np\n"
+        "from dataset_tools.filter.settings import FilterSettings\n"
+        "from dataset_tools.filter.stage import load_finder\n"
+        "settings = FilterSettings.model_validate_json(sys.argv[1])\n"
+        "load_finder(settings).find(np.full((300, 300, 3), 99, np.uint8))\n"
+    )
+    command = [sys.executable, "-c", program, settled.model_dump_json()]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert (done.stdout, done.stderr) == ("", "")
