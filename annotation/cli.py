@@ -2,52 +2,40 @@
 
 from __future__ import annotations
 
-import json
 import signal
-from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from dataset_tools.core.console import choose_progress, reports_errors
+from dataset_tools.core.console import reports_errors
+from dataset_tools.options import Command, open_build, print_result, with_config, with_output
 
 if TYPE_CHECKING:
     from annotation.review import ReviewSettings
+    from dataset_tools.pipeline import Pipeline
 
-_Command = Callable[..., Any]
 
-
-def _with_session(command: _Command) -> _Command:
-    command = click.option("--json", "as_json", is_flag=True, help="Print one JSON value; no progress.")(
+def _with_session(command: Command) -> Command:
+    command = click.option("--project", help="Title of the project on the server; overrides the file.")(
         command
     )
-    command = click.option("--quiet", is_flag=True, help="No progress, only results and errors.")(command)
-    command = click.option("--project", help="Title of the project on the server.")(command)
-    return click.option("--url", help="The server; http://127.0.0.1:8080 by default.")(command)
+    return click.option("--url", help="The server; overrides the file.")(with_output(with_config(command)))
 
 
-def _with_manifest(command: _Command) -> _Command:
-    return click.option(
-        "--manifest",
-        "directory",
-        required=True,
-        type=click.Path(path_type=Path, file_okay=False, exists=True),
-        help="Manifest directory of the prelabel stage.",
-    )(command)
-
-
-def _settings(**given: Any) -> ReviewSettings:
+def _session(
+    config: Path, url: str | None, project: str | None, quiet: bool, as_json: bool, overrides: dict[str, Any]
+) -> tuple[Pipeline, ReviewSettings]:
     from annotation.review import ReviewSettings
     from dataset_tools.core.settings import parse_settings
 
-    said = {key: value for key, value in given.items() if value is not None}
-    return parse_settings(ReviewSettings, said, "command line")
-
-
-def _print(values: dict[str, Any], lines: list[str], as_json: bool) -> None:
-    click.echo(json.dumps(values, indent=2, sort_keys=True) if as_json else "\n".join(lines))
+    build = open_build(config, quiet=quiet, as_json=as_json, **overrides)
+    said = {key: value for key, value in (("url", url), ("project", project)) if value is not None}
+    values = build.config.review.model_dump() | said
+    if "project" not in build.config.review.model_fields_set | set(said):
+        values["project"] = f"{build.config.name[:40]} review"
+    return build, parse_settings(ReviewSettings, values, "review")
 
 
 @click.group()
@@ -58,46 +46,27 @@ def review() -> None:
     """
 
 
-def review_commands() -> click.Group:
-    """The `review` group, to be added to a command line."""
-    return review
-
-
 @review.command("open")
-@_with_manifest
 @_with_session
-@click.option("--synthetic-share", type=click.FloatRange(0, 1), help="Share of rendered samples shown too.")
-@click.option("--annotators", type=click.IntRange(1), help="Annotations wanted per sample.")
-@click.option("--seed", type=click.IntRange(0), default=0, help="Run seed, for the drawn share.")
 @reports_errors
 def open_command(
-    directory: Path,
-    url: str | None,
-    project: str | None,
-    quiet: bool,
-    as_json: bool,
-    synthetic_share: float | None,
-    annotators: int | None,
-    seed: int,
+    config: Path, url: str | None, project: str | None, quiet: bool, as_json: bool, **overrides: Any
 ) -> None:
     """Send samples and proposals; run again to send what is missing."""
     from annotation.label_studio import LabelStudioClient, token_from_environment
     from annotation.review import open_review
-    from dataset_tools.core.images import ImageStore
-    from dataset_tools.core.manifest import Manifest
 
-    settings = _settings(url=url, project=project, synthetic_share=synthetic_share, annotators=annotators)
-    manifest = Manifest(directory.resolve())
+    build, settings = _session(config, url, project, quiet, as_json, overrides)
     with LabelStudioClient(settings.url, token_from_environment()) as client:
         opened = open_review(
-            manifest.samples(),
-            ImageStore(manifest.workspace),
+            build.manifest("prelabel").samples(),
+            build.workspace.images,
             client,
             settings,
-            seed=seed,
-            progress=choose_progress(quiet=quiet, as_json=as_json),
+            seed=build.config.seed,
+            progress=build.progress,
         )
-    _print(
+    print_result(
         {
             "project_id": opened.project.id,
             "project_url": opened.project.url,
@@ -116,15 +85,17 @@ def open_command(
 @review.command("status")
 @_with_session
 @reports_errors
-def status_command(url: str | None, project: str | None, quiet: bool, as_json: bool) -> None:
+def status_command(
+    config: Path, url: str | None, project: str | None, quiet: bool, as_json: bool, **overrides: Any
+) -> None:
     """Say how far people are."""
     from annotation.label_studio import LabelStudioClient, token_from_environment
     from annotation.review import review_status
 
-    settings = _settings(url=url, project=project)
+    _, settings = _session(config, url, project, quiet, as_json, overrides)
     with LabelStudioClient(settings.url, token_from_environment()) as client:
         found = review_status(client, settings)
-    _print(
+    print_result(
         {
             "project_url": found.project.url,
             "tasks": found.tasks,
@@ -140,44 +111,54 @@ def status_command(url: str | None, project: str | None, quiet: bool, as_json: b
 
 
 @review.command("close")
-@_with_manifest
 @_with_session
 @reports_errors
-def close_command(directory: Path, url: str | None, project: str | None, quiet: bool, as_json: bool) -> None:
-    """Pull verdicts into the workspace's reviews folder; the review stage merges them."""
+def close_command(
+    config: Path, url: str | None, project: str | None, quiet: bool, as_json: bool, **overrides: Any
+) -> None:
+    """Pull the verdicts and merge them into the samples; run again when more people are done."""
     from annotation.label_studio import LabelStudioClient, token_from_environment
     from annotation.review import close_review
     from annotation.verdict import write_verdicts
-    from dataset_tools.core.manifest import Manifest
 
-    settings = _settings(url=url, project=project)
-    manifest = Manifest(directory.resolve())
+    build, settings = _session(config, url, project, quiet, as_json, overrides)
     with LabelStudioClient(settings.url, token_from_environment()) as client:
-        closed = close_review(
-            client,
-            manifest.samples(),
-            settings,
-            progress=choose_progress(quiet=quiet, as_json=as_json),
-        )
-    path = write_verdicts(manifest.workspace / "reviews", closed.verdicts)
+        closed = close_review(client, build.manifest("prelabel").samples(), settings, progress=build.progress)
+    path = write_verdicts(build.reviews_dir, closed.verdicts)
+    report = build.run("review")
     counts = closed.counts()
     said = ", ".join(f"{count} {state}" for state, count in counts.items()) or "none yet"
-    _print(
+    print_result(
         {
             "verdicts": counts,
             "open_tasks": closed.open_tasks,
             "strange_tasks": closed.strange_tasks,
             "unreadable": [f"{item.item_key}: {item.reason}: {item.detail}" for item in closed.unreadable],
             "file": str(path) if path else "",
+            "kept": report.counts.kept,
+            "rejected": report.counts.rejected,
         },
         [
             f"verdicts: {said}; {closed.open_tasks} tasks are still open",
             *([f"kept in {path}"] if path else []),
             *(f"unreadable: {item.item_key}: {item.reason}: {item.detail}" for item in closed.unreadable),
             *([f"{closed.strange_tasks} tasks belong to no sample here"] if closed.strange_tasks else []),
+            f"merged: {report.counts.kept} samples go on, {report.counts.rejected} were refused",
         ],
         as_json,
     )
+
+
+@review.command("merge")
+@with_config
+@with_output
+@reports_errors
+def merge_command(config: Path, quiet: bool, as_json: bool, **overrides: Any) -> None:
+    """Merge the verdicts pulled so far, without asking the server; with none, everything passes."""
+    from dataset_tools.core.stage import describe_report, report_values
+
+    report = open_build(config, quiet=quiet, as_json=as_json, **overrides).run("review")
+    print_result(report_values(report), [describe_report(report)], as_json)
 
 
 @review.command("serve")

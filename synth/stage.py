@@ -65,11 +65,11 @@ class SynthSettings(Settings):
             nothing were in front), "shadow" (8 bit), "clean" (the undressed photo).
     """
 
-    per_face: int = Field(1, ge=0, le=64)
+    per_face: int = Field(default=1, ge=0, le=64)
     mask_types: dict[str, float] = Field(default_factory=lambda: {"surgical": 0.45, "cloth": 0.55})
     wearing_states: dict[str, float] = Field(default_factory=lambda: {"correct": 1.0})
-    max_yaw_deg: float = Field(70.0, gt=0, le=90)
-    min_face_px: float = Field(60.0, gt=0)
+    max_yaw_deg: float = Field(default=70.0, gt=0, le=90)
+    min_face_px: float = Field(default=60.0, gt=0)
     shadow: bool = True
     layers: tuple[LayerName, ...] = ()
 

@@ -8,6 +8,7 @@ needs only `map_shards`.
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import multiprocessing
 import time
@@ -215,6 +216,28 @@ class StageReport:
     seconds: float = 0.0
     resumed_shards: int = 0
     directory: str = ""
+
+
+def report_values(report: StageReport) -> dict[str, Any]:
+    """A report as plain JSON values."""
+    return dataclasses.asdict(report)
+
+
+def describe_report(report: StageReport) -> str:
+    """One line about a finished stage, for people."""
+    counts = report.counts
+    parts = [f"{counts.inputs} in", f"{counts.kept} kept"]
+    if counts.derived:
+        parts.append(f"{counts.derived} made")
+    dropped = counts.rejected + counts.derived_rejected
+    if dropped:
+        why = ", ".join(f"{reason} {count}" for reason, count in sorted(report.reasons.items()))
+        parts.append(f"{dropped} rejected ({why})")
+    if report.resumed_shards:
+        parts.append(f"{report.resumed_shards} shard(s) were done before")
+    is_timed = report.seconds > 0.05 and not report.resumed_shards
+    rate = f", {counts.inputs / report.seconds:.1f}/s" if is_timed else ""
+    return f"{report.stage:<9} {', '.join(parts)}; {report.seconds:.1f} s{rate}"
 
 
 @dataclass(frozen=True)

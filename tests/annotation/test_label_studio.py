@@ -12,19 +12,18 @@ import pytest
 from click.testing import CliRunner
 
 from annotation.brush import encode_brush
-from annotation.cli import review
 from annotation.codec import encode_results
 from annotation.label_studio import TOKEN_VARIABLE, LabelStudioClient, token_from_environment
 from annotation.review import ReviewSettings, close_review, open_review, review_status
 from annotation.server import free_port
-from annotation.stage import ReviewStage
 from annotation.verdict import read_verdicts, write_verdicts
+from dataset_tools.cli import main
+from dataset_tools.config import read_config
 from dataset_tools.core.errors import ConfigError, ReviewServiceError
-from dataset_tools.core.manifest import Manifest
+from dataset_tools.core.labels import Label
 from dataset_tools.core.masks import mask_to_rle, rle_to_mask
-from dataset_tools.core.record import ReviewState
-from dataset_tools.core.stage import run_stage, shards_of_items
-from dataset_tools.core.workspace import Workspace
+from dataset_tools.core.record import Instance, ReviewState
+from dataset_tools.pipeline import Pipeline
 
 CHROMIUM = "/usr/bin/chromium"
 CHROMIUM_FLAGS = [
@@ -171,37 +170,49 @@ def test_the_token_comes_from_the_environment_alone(monkeypatch):
     assert token_from_environment() == "abc"
 
 
-def test_the_commands_open_follow_and_close_a_session(make_sample, store, label_studio, monkeypatch):
+def test_the_commands_open_follow_and_close_a_session(
+    make_sample, tmp_path, astronaut_path, label_studio, monkeypatch
+):
     monkeypatch.setenv(TOKEN_VARIABLE, label_studio.account.token)
-    workspace = Workspace(store.root)
-    directory = workspace.manifest_dir("prelabel", "0" * 64)
-    stage = ReviewStage(ReviewSettings(), {})  # passes everything: a manifest to start from
-    run_stage(stage, shards_of_items([make_sample()], 8), directory, key="0", parent_key="", images=store)
-    session = ["--url", label_studio.url, "--project", "by command", "--json"]
-    given = ["--manifest", str(directory), *session]
+    (tmp_path / "photos").mkdir()
+    shutil.copy(astronaut_path, tmp_path / "photos" / "astronaut.png")
+    config = tmp_path / "config.yaml"
+    config.write_text(
+        "name: cmd\ncrawl: {sources: [{type: folder, name: p, path: photos, licence: CC0-1.0}]}\n"
+        "filter: {detect: false, landmarks: false}\nsynth: {per_face: 0}\n"
+    )
+    build = Pipeline(read_config(config))
+    for name in ("crawl", "filter", "synth", "prelabel"):
+        build.run(name)
+    (sample,) = build.manifest("prelabel").samples()
+    session = [str(config), "--url", label_studio.url, "--project", "by command", "--json"]
 
-    def call(*arguments):
-        result = CliRunner().invoke(review, arguments)
+    def call(command):
+        result = CliRunner().invoke(main, ["review", command, *session])
         assert result.exit_code == 0, result.output
         assert label_studio.account.token not in result.output
         return json.loads(result.stdout)
 
-    assert call("open", *given)["sent"] == 1
-    assert call("open", *given)["sent"] == 0
-    assert call("status", *session)["annotated"] == 0
-    assert call("close", *given)["file"] == ""
+    assert call("open")["sent"] == 1
+    assert call("open")["sent"] == 0
+    assert call("status")["annotated"] == 0
+    assert call("close")["file"] == ""
+    drawn = np.zeros(sample.image.size_hw, dtype=bool)
+    drawn[200:260, 210:270] = True
+    mask = mask_to_rle(drawn)
     with LabelStudioClient(label_studio.url, label_studio.account.token) as client:
         (project,) = client.find_projects("by command")
         (task,) = client.tasks(project.id, with_annotations=False)
-        (sample,) = Manifest(directory).samples()
-        results = encode_results(sample.instances, sample.faces, sample.image.size_hw)
-        body = {"result": results}
+        instance = Instance("drawn", Label.FACE_MASK, mask, "human:ann")
+        body = {"result": encode_results([instance], [], sample.image.size_hw)}
         client._request("annotate", "POST", f"api/tasks/{task.id}/annotations/", json=body)
-    first = call("close", *given)
-    assert first["verdicts"] == {"accepted": 1}
-    assert call("close", *given) == first
-    verdict = read_verdicts(workspace.root / "reviews")[sample.id]
-    assert verdict.instances[0].mask == sample.instances[0].mask
+    first = call("close")
+    assert first["verdicts"] == {"corrected": 1}
+    assert call("close") == first
+    (reviewed,) = Pipeline(read_config(config)).manifest("review").samples()
+    assert reviewed.is_labelled
+    assert reviewed.review.state is ReviewState.CORRECTED
+    assert [item.mask for item in reviewed.instances] == [mask]
 
 
 @pytest.mark.skipif(shutil.which(CHROMIUM) is None, reason=f"no browser at {CHROMIUM}")

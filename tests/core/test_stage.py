@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import logging
 import multiprocessing
-import os
 import signal
 from pathlib import Path
 
@@ -131,4 +130,4 @@ def test_an_empty_input_still_gives_a_manifest(stages: Kinds, tmp_path: Path) ->
         images=workspace.images,
     )
     assert list(Manifest(tmp_path / "m").samples()) == []
-    assert os.listdir(tmp_path / "m" / "samples") == ["part-00000.parquet"]
+    assert [path.name for path in (tmp_path / "m" / "samples").iterdir()] == ["part-00000.parquet"]

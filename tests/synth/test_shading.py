@@ -48,7 +48,9 @@ def test_light_on_a_lambert_face_is_recovered(mean_points, towards):
     face = build_face(mean_points, fit_head_frame(mean_points))
     normals = vertex_normals(face.skin_px[:468], canonical_face().triangles)
     brightness = 0.25 * (1 + normals @ np.array(towards))
-    hits = rasterise(face.skin_px[:468], canonical_face().triangles, (0, 0, 400, 420), values=brightness[:, None])
+    hits = rasterise(
+        face.skin_px[:468], canonical_face().triangles, (0, 0, 400, 420), values=brightness[:, None]
+    )
     linear = np.zeros(400 * 420, np.float32)
     linear[hits.sample] = hits.values[:, 0]
     photo = linear_to_srgb(linear.reshape(420, 400, 1) * np.array([1.0, 0.8, 0.6], np.float32))

@@ -4,7 +4,7 @@ from collections import Counter
 
 import numpy as np
 
-from synth.topology import BELOW_JAW_MM, JAW, NECK_MM, extend_below_jaw, canonical_face, on_surface
+from synth.topology import BELOW_JAW_MM, JAW, NECK_MM, canonical_face, extend_below_jaw, on_surface
 
 
 def test_the_surface_is_a_disk_bounded_by_the_face_oval():

@@ -27,7 +27,8 @@ class UrlListSource(SourceSettings):
         licence: of rows that state none. A row with no licence from either place is rejected.
         url_column, author_column: column names; the author column may be absent.
         licence_column: its name; by default "licence" or "license", whichever is there.
-        group_column: rows with equal values stay on one side of a split; "" for none.
+        group_column: rows with equal values stay on one side of a split; the column may be absent unless
+            it is named here.
     """
 
     type: Literal["url_list"] = "url_list"
@@ -36,7 +37,7 @@ class UrlListSource(SourceSettings):
     url_column: str = "url"
     licence_column: str = ""
     author_column: str = "author"
-    group_column: str = ""
+    group_column: str = "group"
 
     def items(self) -> Iterator[SourceItem]:
         """One item per row, in file order."""
@@ -64,7 +65,7 @@ class UrlListSource(SourceSettings):
         except FetchFault as fault:
             return SourceItem(key=where, source=self.name, fault=Fault(fault.reason, str(fault)))
         licence = self._licence(row)
-        group = _text(row.get(self.group_column)) if self.group_column else ""
+        group = _text(row.get(self.group_column))
         return SourceItem(
             key=url,
             source=self.name,
@@ -87,7 +88,8 @@ class UrlListSource(SourceSettings):
         Raises:
             ConfigError: names the missing column and those that exist.
         """
-        for wanted in filter(None, (self.url_column, self.licence_column, self.group_column)):
+        named = self.group_column if "group_column" in self.model_fields_set else ""
+        for wanted in filter(None, (self.url_column, self.licence_column, named)):
             if wanted not in columns:
                 raise ConfigError(
                     f"source {self.name}: {path.name} has no column {wanted!r}; it has {', '.join(columns)}"

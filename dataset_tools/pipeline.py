@@ -1,0 +1,360 @@
+"""The ordered stages of a build: which manifest follows which, what is done and what is missing.
+
+A stage's directory is named after a digest of its settings and of its parent's digest. A changed setting
+therefore starts a new directory and leaves the old one alone, and a rerun finds what is finished.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from dataset_tools.config import BuildConfig
+from dataset_tools.core.errors import ConfigError, DataError, ManifestError
+from dataset_tools.core.files import digest_json, write_text
+from dataset_tools.core.manifest import Manifest
+from dataset_tools.core.progress import ProgressFactory, silent
+from dataset_tools.core.record import Rejection, Split
+from dataset_tools.core.stage import (
+    LocalExecutor,
+    Shard,
+    Stage,
+    StageReport,
+    run_stage,
+    shards_of_items,
+    shards_of_manifest,
+)
+from dataset_tools.core.workspace import Workspace, stage_key
+
+if TYPE_CHECKING:
+    from annotation.verdict import Verdict
+    from dataset_tools.export.dataset import ExportReport
+
+STAGES = ("crawl", "filter", "synth", "prelabel", "review", "split")
+
+
+@dataclass(frozen=True, slots=True)
+class Training:
+    """What `Pipeline.train` did.
+
+    Attributes:
+        baseline: its registered name.
+        checkpoint: folder of the trained weights and their record.
+        scored_split: "test", "val", or "" when no labelled sample was held out.
+        seconds: wall time of training and scoring.
+    """
+
+    baseline: str
+    checkpoint: Path
+    scored_split: str
+    seconds: float
+
+
+class Pipeline:
+    """One build: its configuration, its workspace, and the chain of its manifests."""
+
+    def __init__(self, config: BuildConfig, progress: ProgressFactory = silent) -> None:
+        self.config = config
+        self.progress = progress
+        self.workspace = Workspace(config.workspace)
+        self._stages: dict[str, Stage] = {}
+
+    # -- the chain ------------------------------------------------------------------------------------
+
+    @cached_property
+    def _items(self) -> list[Any]:
+        from dataset_tools.crawl.listing import list_items
+
+        return list_items(self.config.crawl)
+
+    def stage(self, name: str) -> Stage:
+        """The stage of that name, built from its settings on first use.
+
+        Raises:
+            ConfigError: a setting cannot be met, e.g. a named weights file is not there.
+        """
+        if name not in self._stages:
+            builders: dict[str, Callable[[], Stage]] = {
+                "crawl": self._crawl_stage,
+                "filter": self._filter_stage,
+                "synth": self._synth_stage,
+                "prelabel": self._prelabel_stage,
+                "review": self._review_stage,
+                "split": self._split_stage,
+            }
+            self._stages[name] = builders[name]()
+        return self._stages[name]
+
+    def key(self, name: str) -> str:
+        """Digest of a stage's settings and of everything before it."""
+        stage = self.stage(name)
+        parent = "" if name == STAGES[0] else self.key(_before(name))
+        return stage_key(name, stage.version, stage.config, parent)
+
+    def manifest(self, name: str) -> Manifest:
+        """The finished manifest of a stage under the present settings.
+
+        Raises:
+            ManifestError: the stage has not finished; says which command runs it.
+        """
+        if name == "prelabel" and self._needs_proposer() and not self._proposer_dir().exists():
+            raise _not_run(name)
+        directory = self.workspace.manifest_dir(name, self.key(name))
+        if not (directory / "header.json").exists():
+            raise _not_run(name)
+        return Manifest(directory)
+
+    def chain(self) -> dict[str, Manifest]:
+        """Finished manifests in flow order, up to the first missing one."""
+        found: dict[str, Manifest] = {}
+        for name in STAGES:
+            try:
+                found[name] = self.manifest(name)
+            except ManifestError:
+                break
+        return found
+
+    def rejections(self) -> Iterator[Rejection]:
+        """Rejections of all finished stages, in flow order."""
+        for manifest in self.chain().values():
+            yield from manifest.rejections()
+
+    # -- running --------------------------------------------------------------------------------------
+
+    def run(self, name: str) -> StageReport:
+        """Run one stage, or what is missing of it; the stage before it must be finished.
+
+        Raises:
+            ManifestError: the stage before has not finished, or an item vanished.
+            DataError: the stage before left nothing.
+            WorkspaceBusy: another process writes to this workspace.
+        """
+        with self.workspace.lock():
+            parent = None if name == STAGES[0] else self.manifest(_before(name))
+            if parent is not None and parent.counts.kept + parent.counts.derived == 0:
+                raise DataError(
+                    f"{_before(name)} left no samples to go on with; `build-dataset rejects` says why"
+                )
+            self._save_config()
+            if name == "prelabel" and self._needs_proposer():
+                self._train_proposer()
+            stage = self.stage(name)
+            return run_stage(
+                stage,
+                self._shards(parent),
+                self.workspace.manifest_dir(name, self.key(name)),
+                key=self.key(name),
+                parent_key=parent.key if parent is not None else "",
+                images=self.workspace.images,
+                parent=parent,
+                executor=LocalExecutor(self.config.workers),
+                progress=self.progress,
+            )
+
+    def is_over_limit(self, report: StageReport) -> bool:
+        """True when the stage rejected a larger share of its input than the configuration allows."""
+        counts = report.counts
+        return counts.rejected > self.config.max_reject_rate * counts.inputs or (
+            counts.inputs > 0 and counts.kept == 0
+        )
+
+    def _shards(self, parent: Manifest | None) -> list[Shard]:
+        if parent is None:
+            return shards_of_items(self._items, self.config.shard_size)
+        return shards_of_manifest(parent)
+
+    def _save_config(self) -> None:
+        values = self.config.model_dump(mode="json")
+        text = yaml.safe_dump(values, sort_keys=False, allow_unicode=True)
+        write_text(self.workspace.root / "config.resolved.yaml", text)
+
+    # -- after the last manifest ----------------------------------------------------------------------
+
+    @property
+    def dataset_dir(self) -> Path:
+        """Where `export` puts the dataset."""
+        return self.workspace.root / "dataset"
+
+    @property
+    def report_dir(self) -> Path:
+        """Where `stats` puts the report page."""
+        return self.workspace.root / "report"
+
+    @property
+    def reviews_dir(self) -> Path:
+        """Where verdicts pulled from review sessions lie."""
+        return self.workspace.root / "reviews"
+
+    @property
+    def board_dir(self) -> Path:
+        """Where score cards lie."""
+        return self.workspace.root / "leaderboard"
+
+    def verdicts(self) -> dict[str, Verdict]:
+        """Verdicts pulled from review sessions, by sample id; empty when nobody has looked yet."""
+        from annotation.verdict import read_verdicts
+
+        return read_verdicts(self.reviews_dir)
+
+    def export(self) -> ExportReport:
+        """Write the dataset folder from the split manifest.
+
+        Raises:
+            ManifestError: split has not run.
+            LicenceMissing: a sample has no licence.
+        """
+        from dataset_tools.export.dataset import export_dataset
+
+        settings = self.config.export
+        if "name" not in settings.model_fields_set:
+            settings = settings.model_copy(update={"name": self.config.name})
+        with self.workspace.lock():
+            return export_dataset(
+                self.manifest("split"), self.workspace.images, settings, self.dataset_dir, self.progress
+            )
+
+    def report(self) -> Path:
+        """Write the report page over all finished stages; gives its path.
+
+        Raises:
+            ManifestError: not even crawl has run.
+        """
+        from dataset_tools.stats.page import write_report
+
+        chain = self.chain() or {STAGES[0]: self.manifest(STAGES[0])}
+        return write_report(chain, self.workspace.images, self.report_dir, self.config.name)
+
+    def publish(self, repo: str, *, dry_run: bool, public: bool) -> dict[str, Any]:
+        """Prepare the folder that goes to the Hub and, unless `dry_run`, push it.
+
+        Raises:
+            DataError: nothing exported yet, or public although the card lacks something.
+            HubError: the Hub refused or is away.
+        """
+        from dataset_tools.export.hub import prepare, push
+
+        plan = prepare(self.dataset_dir, self.workspace.root / "publish")
+        result: dict[str, Any] = {
+            "folder": str(plan.folder),
+            "files": len(plan.files),
+            "bytes": plan.size,
+            "missing": list(plan.missing),
+        }
+        if not dry_run:
+            report = push(plan.folder, repo, public=public)
+            result |= {"url": report.url, "commit": report.commit, "changed": report.is_new_commit}
+        return result
+
+    def train(self) -> Training:
+        """Train the configured baseline on the train split and score it on test (or val).
+
+        Raises:
+            ConfigError: the configuration has no `train` section.
+            DataError: the train split has no labelled sample.
+        """
+        from baselines.evaluate import evaluate
+        from baselines.train import train
+
+        settings = self.config.train
+        if settings is None:
+            raise ConfigError("the configuration has no train section")
+        started = time.monotonic()
+        manifest = self.manifest("split")
+        values = {"train": settings.model_dump(mode="json"), "data": manifest.key}
+        checkpoint = self.workspace.root / "models" / f"{settings.baseline}-{digest_json(values)[:12]}"
+        with self.workspace.lock():
+            train(settings, manifest, self.workspace.images, checkpoint, progress=self.progress)
+            labelled = Counter(item.split for item in manifest.samples() if item.is_labelled)
+            split = next((name for name in (Split.TEST, Split.VAL) if labelled[name]), None)
+            if split is not None:
+                evaluate(
+                    checkpoint, manifest, self.workspace.images, split, self.board_dir, progress=self.progress
+                )
+        scored = split.value if split is not None else ""
+        return Training(settings.baseline, checkpoint, scored, time.monotonic() - started)
+
+    def leaderboard_page(self) -> Path:
+        """Write the leaderboard of this workspace as a page; gives its path."""
+        from baselines.leaderboard import as_html, read_board
+
+        path = self.board_dir / "leaderboard.html"
+        write_text(path, as_html(read_board(self.board_dir)))
+        return path
+
+    # -- how each stage is built ----------------------------------------------------------------------
+
+    def _crawl_stage(self) -> Stage:
+        from dataset_tools.crawl.listing import listing_digest
+        from dataset_tools.crawl.stage import CrawlStage
+
+        return CrawlStage(self.config.crawl, self.config.seed, listing=listing_digest(self._items))
+
+    def _filter_stage(self) -> Stage:
+        from dataset_tools.filter.stage import FilterStage, choose_detector
+
+        return FilterStage(choose_detector(self.config.filter), self.config.seed)
+
+    def _synth_stage(self) -> Stage:
+        from synth.stage import SynthStage
+
+        return SynthStage(self.config.synth, self.config.seed)
+
+    def _prelabel_stage(self) -> Stage:
+        from annotation.prelabel.stage import PrelabelStage
+
+        settings = self.config.prelabel
+        if self._needs_proposer():
+            settings = settings.model_copy(update={"checkpoint": self._proposer_dir()})
+        return PrelabelStage(settings, self.config.seed)
+
+    def _review_stage(self) -> Stage:
+        from annotation.stage import ReviewStage
+
+        return ReviewStage(self.config.review, self.verdicts())
+
+    def _split_stage(self) -> Stage:
+        from dataset_tools.split import SplitStage
+
+        return SplitStage(self.config.split, self.config.seed)
+
+    # -- the proposer ---------------------------------------------------------------------------------
+
+    def _needs_proposer(self) -> bool:
+        return self.config.prelabel.checkpoint is None and self.config.proposer is not None
+
+    def _proposer_dir(self) -> Path:
+        assert self.config.proposer is not None
+        values = {"train": self.config.proposer.model_dump(mode="json"), "data": self.key("synth")}
+        return self.workspace.root / "models" / f"proposer-{digest_json(values)[:12]}"
+
+    def _train_proposer(self) -> None:
+        """Train on the rendered samples. Its proposals are no ground truth, so it may see all of them."""
+        from baselines.train import train
+
+        assert self.config.proposer is not None
+        settings = self.config.proposer.model_copy(update={"split": Split.UNASSIGNED})
+        train(
+            settings,
+            self.manifest("synth"),
+            self.workspace.images,
+            self._proposer_dir(),
+            progress=self.progress,
+        )
+
+
+def _not_run(name: str) -> ManifestError:
+    command = "review merge" if name == "review" else name
+    return ManifestError(
+        f"{name} has not run with these settings and the models at hand; run: build-dataset {command}"
+    )
+
+
+def _before(name: str) -> str:
+    return STAGES[STAGES.index(name) - 1]

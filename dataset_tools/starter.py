@@ -1,0 +1,33 @@
+"""The configuration that `build-dataset init` writes: every setting a first build needs, explained."""
+
+STARTER_CONFIG = """\
+# A maskset build. Run it with:  build-dataset run config.yaml
+# Relative paths are meant from this file's folder. An unknown key is an error.
+name: my-masks
+workspace: work          # pictures, manifests, checkpoints and the finished dataset live here
+seed: 7                  # with the sample ids, decides everything random
+workers: 2               # processes
+
+crawl:
+  contact: you@example.org      # sent in the User-Agent, so that a site can reach you
+  sources:
+    # A licence has no default: state the one you have, or give a licence column.
+    - {type: folder, name: photos, path: ./photos, licence: CC-BY-4.0, author: you}
+    # - {type: url_list, name: web, path: urls.csv}   # columns: url, licence, author, group
+
+filter:
+  min_face_px: 100        # ABANet drops faces smaller than 100x100
+
+synth:
+  per_face: 2             # rendered children of each photo with a bare face
+
+# Pre-labelling: train this baseline on the rendered samples, then let it propose masks
+# on the photos that have no labels yet. Or name a checkpoint under prelabel instead.
+proposer: {baseline: unet_effnet_lite0, steps: 200}
+
+split:
+  preset: misa            # 8:1:1; abanet: 8500:2500:1758
+
+# Train and score a baseline on the finished splits; remove to stop after the dataset.
+train: {baseline: unet_effnet_lite0, steps: 1000}
+"""
