@@ -16,6 +16,10 @@ if TYPE_CHECKING:
     from annotation.review import ReviewSettings
     from dataset_tools.pipeline import Pipeline
 
+_OUTDATED = "show other proposals than the manifest has now (settings changed?)"
+_STRANGE = "belong to no sample of the manifest (settings changed?); their verdicts wait on the server"
+_CONTESTED = "have verdicts that differ; the one changed last counts"
+
 
 def _with_session(command: Command) -> Command:
     command = click.option("--project", help="Title of the project on the server; overrides the file.")(
@@ -73,9 +77,15 @@ def open_command(
             "selected": opened.selected,
             "sent": opened.sent,
             "unreadable": len(opened.rejections),
+            "outdated": opened.outdated,
         },
         [
             f"{opened.selected} samples for review, {opened.sent} sent now: {opened.project.url}",
+            *(
+                [f"{opened.outdated} tasks {_OUTDATED}; --project opens a fresh one"]
+                if opened.outdated
+                else []
+            ),
             *(f"left out {item.item_key}: {item.reason}: {item.detail}" for item in opened.rejections),
         ],
         as_json,
@@ -119,11 +129,17 @@ def close_command(
     """Pull the verdicts and merge them into the samples; run again when more people are done."""
     from annotation.label_studio import LabelStudioClient, token_from_environment
     from annotation.review import close_review
-    from annotation.verdict import write_verdicts
+    from annotation.verdict import read_all_verdicts, write_verdicts
 
     build, settings = _session(config, url, project, quiet, as_json, overrides)
     with LabelStudioClient(settings.url, token_from_environment()) as client:
-        closed = close_review(client, build.manifest("prelabel").samples(), settings, progress=build.progress)
+        closed = close_review(
+            client,
+            build.manifest("prelabel").samples(),
+            settings,
+            kept=read_all_verdicts(build.reviews_dir),
+            progress=build.progress,
+        )
     path = write_verdicts(build.reviews_dir, closed.verdicts)
     report = build.run("review")
     counts = closed.counts()
@@ -133,6 +149,8 @@ def close_command(
             "verdicts": counts,
             "open_tasks": closed.open_tasks,
             "strange_tasks": closed.strange_tasks,
+            "outdated_tasks": closed.outdated_tasks,
+            "contested": closed.contested,
             "unreadable": [f"{item.item_key}: {item.reason}: {item.detail}" for item in closed.unreadable],
             "file": str(path) if path else "",
             "kept": report.counts.kept,
@@ -142,7 +160,9 @@ def close_command(
             f"verdicts: {said}; {closed.open_tasks} tasks are still open",
             *([f"kept in {path}"] if path else []),
             *(f"unreadable: {item.item_key}: {item.reason}: {item.detail}" for item in closed.unreadable),
-            *([f"{closed.strange_tasks} tasks belong to no sample here"] if closed.strange_tasks else []),
+            *([f"{closed.strange_tasks} tasks {_STRANGE}"] if closed.strange_tasks else []),
+            *([f"{closed.outdated_tasks} tasks {_OUTDATED}"] if closed.outdated_tasks else []),
+            *([f"{closed.contested} samples {_CONTESTED}"] if closed.contested else []),
             f"merged: {report.counts.kept} samples go on, {report.counts.rejected} were refused",
         ],
         as_json,

@@ -345,7 +345,7 @@ class LabelStudioClient(AbstractContextManager["LabelStudioClient"]):
 
 def _said(status: int, body: Any) -> str:
     if status in (401, 403):
-        return f"HTTP {status}, the token in {TOKEN_VARIABLE} is unknown, expired or not allowed to"
+        return f"HTTP {status}, the token in {TOKEN_VARIABLE} is unknown, expired, or may not do this"
     detail = body
     if isinstance(body, dict):
         detail = body.get("validation_errors") or body.get("detail") or ""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from pydantic import Field
 
@@ -16,7 +16,13 @@ from annotation.codec import decode_results
 from annotation.judging import judge
 from annotation.label_studio import Annotation, Person, Project
 from annotation.labelling import SAMPLE_ID, labelling_config
-from annotation.sending import ReviewClient, check_sent_once, send_missing, sent_keys, upload_missing
+from annotation.sending import (
+    ReviewClient,
+    check_sent_once,
+    is_outdated,
+    send_missing,
+    upload_missing,
+)
 from annotation.verdict import Verdict
 from dataset_tools.core.errors import ConfigError, ItemFault
 from dataset_tools.core.images import ImageStore
@@ -55,12 +61,14 @@ class OpenedReview:
         selected: samples chosen for review.
         sent: tasks sent by this call; 0 when all were there.
         rejections: samples that could not be shown, such as a picture that is gone.
+        outdated: tasks sent earlier that show another proposal than their sample has now.
     """
 
     project: Project
     selected: int
     sent: int
     rejections: tuple[Rejection, ...] = ()
+    outdated: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +81,7 @@ class ClosedReview:
         unreadable: annotations whose content breaks a rule; their samples stay as they were.
         open_tasks: tasks nobody has submitted yet.
         strange_tasks: tasks whose key no sample of the manifest has.
+        outdated_tasks: tasks that show another proposal than their sample has now.
     """
 
     project: Project
@@ -80,10 +89,19 @@ class ClosedReview:
     unreadable: tuple[Rejection, ...]
     open_tasks: int
     strange_tasks: int
+    outdated_tasks: int = 0
 
     def counts(self) -> dict[str, int]:
         """Verdicts by state."""
         return dict(sorted(Counter(verdict.state.value for verdict in self.verdicts).items()))
+
+    @property
+    def contested(self) -> int:
+        """Samples with verdicts of different states; the one changed last counts."""
+        states: dict[str, set[ReviewState]] = {}
+        for verdict in self.verdicts:
+            states.setdefault(verdict.sample_id, set()).add(verdict.state)
+        return sum(len(found) > 1 for found in states.values())
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,10 +126,6 @@ def select_for_review(samples: Iterable[Sample], settings: ReviewSettings, seed:
             sample.is_synthetic and generator(seed, sample.id, "review").random() < settings.synthetic_share
         ):
             yield sample
-
-
-def _draw(sample: Sample, seed: int) -> float:
-    return float(generator(seed, sample.id, "review").random())
 
 
 def open_review(
@@ -141,14 +155,17 @@ def open_review(
         settings.project, labelling_config(), MARKER, settings.annotators
     )
     chosen = {sample.id: sample for sample in select_for_review(samples, settings, seed)}
-    known = sent_keys(client, project.id)
+    known = {
+        str(task.data.get(SAMPLE_ID, "")): task for task in client.tasks(project.id, with_annotations=False)
+    }
+    outdated = sum(key in chosen and is_outdated(task, chosen[key]) for key, task in known.items())
     missing = [sample for key, sample in sorted(chosen.items()) if key not in known]
     with progress("review", len(missing)) as bar:
         ready, broken = upload_missing(client, project.id, missing, images, bar)
         send_missing(client, project.id, ready, bar)
     if missing:
         check_sent_once(client, project.id, chosen.keys() - {item.sample_id for item in broken})
-    return OpenedReview(project, len(chosen), len(ready), tuple(broken))
+    return OpenedReview(project, len(chosen), len(ready), tuple(broken), outdated)
 
 
 def find_project(client: ReviewClient, title: str) -> Project | None:
@@ -174,14 +191,19 @@ def close_review(
     samples: Iterable[Sample],
     settings: ReviewSettings,
     *,
+    kept: Iterable[Verdict] = (),
     progress: ProgressFactory = silent,
 ) -> ClosedReview:
     """Pull every submitted annotation; the project itself is left as it is.
+
+    A verdict is judged once, when it is first pulled. One on a proposal that the manifest no longer has
+    keeps its pixels and counts as corrected, with no claim about which model proposed them.
 
     Args:
         client: of the server.
         samples: the manifest that was opened for review.
         settings: of the session.
+        kept: verdicts pulled before.
         progress: display.
 
     Raises:
@@ -190,27 +212,36 @@ def close_review(
     """
     project = _existing(client, settings.project)
     shown = {sample.id: sample for sample in samples}
+    known = {_origin(verdict): verdict for verdict in kept}
     people = client.people()
     verdicts: list[Verdict] = []
     unreadable: list[Rejection] = []
-    open_tasks = strange = 0
+    open_tasks = strange = outdated = 0
     with progress("review", project.tasks) as bar:
         for task in client.tasks(project.id, with_annotations=True):
+            bar.advance()
             sample = shown.get(str(task.data.get(SAMPLE_ID, "")))
             if sample is None:
                 strange += 1
-            else:
-                open_tasks += not task.annotations
-                for annotation in task.annotations:
-                    try:
-                        person = people.get(annotation.user_id)
-                        verdicts.append(_verdict(sample, annotation, person, project.id))
-                    except ItemFault as fault:
-                        detail = f"annotation {annotation.id}: {fault}"
-                        unreadable.append(reject(sample, "review", fault.reason, detail))
-            bar.advance()
+                continue
+            open_tasks += not task.annotations
+            if is_outdated(task, sample):
+                outdated += 1
+                sample = replace(sample, instances=())
+            for annotation in task.annotations:
+                found = (sample.id, project.id, annotation.id, annotation.updated_at)
+                try:
+                    person = people.get(annotation.user_id)
+                    verdicts.append(known.get(found) or _verdict(sample, annotation, person, project.id))
+                except ItemFault as fault:
+                    detail = f"annotation {annotation.id}: {fault}"
+                    unreadable.append(reject(sample, "review", fault.reason, detail))
     verdicts.sort(key=lambda item: (item.sample_id, item.order))
-    return ClosedReview(project, tuple(verdicts), tuple(unreadable), open_tasks, strange)
+    return ClosedReview(project, tuple(verdicts), tuple(unreadable), open_tasks, strange, outdated)
+
+
+def _origin(verdict: Verdict) -> tuple[str, int, int, str]:
+    return verdict.sample_id, verdict.project_id, verdict.annotation_id, verdict.updated_at
 
 
 def _verdict(sample: Sample, annotation: Annotation, person: Person | None, project: int) -> Verdict:

@@ -13,8 +13,9 @@ from typing import Any, Protocol
 
 from annotation.codec import encode_results
 from annotation.label_studio import MAX_FILES_PER_REQUEST, AnswerLost, Person, Project, Task
-from annotation.labelling import IMAGE, ITEM_KEY, SAMPLE_ID
+from annotation.labelling import IMAGE, ITEM_KEY, SAMPLE_ID, SHOWN
 from dataset_tools.core.errors import ItemFault, ReviewServiceError
+from dataset_tools.core.files import digest_json
 from dataset_tools.core.images import ImageStore
 from dataset_tools.core.progress import Progress
 from dataset_tools.core.record import Rejection, Sample
@@ -164,6 +165,20 @@ def send_missing(
         bar.advance(before - len(todo))
 
 
+def shown_digest(sample: Sample) -> str:
+    """Digest of what a task shows of a sample: its instances and face boxes as they are drawn."""
+    return _digest(encode_results(sample.instances, sample.faces, sample.image.size_hw))
+
+
+def _digest(results: list[dict[str, Any]]) -> str:
+    return digest_json(results)[:16]
+
+
+def is_outdated(task: Task, sample: Sample) -> bool:
+    """True when the task shows another proposal than the sample has now: the manifest was made anew."""
+    return task.data.get(SHOWN) != shown_digest(sample)
+
+
 def task_of(sample: Sample, image_address: str) -> dict[str, Any]:
     """A sample as a task: picture, our keys, and its instances and faces as an editable prediction.
 
@@ -171,10 +186,15 @@ def task_of(sample: Sample, image_address: str) -> dict[str, Any]:
         sample: with proposals, or labels to be confirmed.
         image_address: path of the picture on the server.
     """
-    task: dict[str, Any] = {
-        "data": {IMAGE: image_address, SAMPLE_ID: sample.id, ITEM_KEY: sample.provenance.item_key}
-    }
     results = encode_results(sample.instances, sample.faces, sample.image.size_hw)
+    task: dict[str, Any] = {
+        "data": {
+            IMAGE: image_address,
+            SAMPLE_ID: sample.id,
+            ITEM_KEY: sample.provenance.item_key,
+            SHOWN: _digest(results),
+        }
+    }
     if results:
         sure = [item.confidence for item in sample.instances if item.confidence is not None]
         task["predictions"] = [

@@ -184,7 +184,7 @@ class LabelStudioServer:
         """Start and wait until the server is healthy and knows our token.
 
         Raises:
-            ConfigError: the port is in use.
+            ConfigError: the port is in use, or the data folder by another server.
             ReviewServiceError: the server ended, or was not ready in time; names its log.
         """
         # Label Studio would quietly take the next port.
@@ -198,10 +198,18 @@ class LabelStudioServer:
             *(str(self._program), "start", "--no-browser"),
             *("--internal-host", HOST, "--port", str(self._port)),
         ]
-        with self.log_path.open("ab") as log:
+        with self.log_path.open("ab") as log, (self._data / ".lock").open("a") as lock:
+            # The server inherits the lock: it is held as long as the server lives, even when we are killed.
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                raise ConfigError(
+                    f"{self._data} is in use by another Label Studio; stop it, or name another folder"
+                ) from None
             # Its own session: Ctrl-C reaches us first, and we stop it in order.
             self._process = subprocess.Popen(
                 command,
+                pass_fds=(lock.fileno(),),
                 env=self._environment(),
                 cwd=self._data,
                 stdin=subprocess.DEVNULL,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -12,6 +13,8 @@ from dataset_tools.core.images import ImageStore
 from dataset_tools.core.progress import Progress
 from dataset_tools.core.record import Rejection, Sample
 from dataset_tools.core.stage import each
+
+_log = logging.getLogger(__name__)
 
 
 class ReviewStage:
@@ -36,7 +39,15 @@ class ReviewStage:
         return {"verdicts": len(self.verdicts), "verdicts_sha256": verdicts_digest(self.verdicts.values())}
 
     def plan(self, samples: Iterable[Sample]) -> None:
-        """Nothing to look at beforehand."""
+        """Say how many verdicts no sample asks for, so that a changed setting never hides people's work."""
+        lost = len(self.verdicts.keys() - {sample.id for sample in samples}) if self.verdicts else 0
+        if lost:
+            _log.warning(
+                "%d of %d reviewed samples are not in this manifest (settings changed, or dropped before); "
+                "their verdicts are kept",
+                lost,
+                len(self.verdicts),
+            )
 
     def run(
         self, items: Sequence[Sample], *, plan: None, images: ImageStore, progress: Progress

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -143,3 +144,11 @@ def test_the_labelling_config_accepts_what_the_codec_sends():
     instances.append(square(name="typed", attributes=(("mask_type", "n95"), ("wearing_state", "hanging"))))
     prediction = {"model_version": "v", "score": 0.5, "result": encode_results(instances, [face], SIZE)}
     assert LabelInterface(labelling_config()).validate_prediction(prediction, return_errors=True) == []
+
+
+def test_every_key_of_the_page_has_one_meaning_and_none_is_a_drawing_tools():
+    tags = ElementTree.fromstring(labelling_config()).iter()
+    keys = [tag.get("hotkey") for tag in tags if tag.tag in ("Choice", "Label")]
+    assert None not in keys
+    assert len(set(keys)) == len(keys)
+    assert not set(keys) & {"b", "e", "v", "h", "r"}

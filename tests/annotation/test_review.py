@@ -151,3 +151,44 @@ def test_a_task_with_a_foreign_key_is_counted_and_opens_no_path(samples, store, 
 def test_closing_what_was_never_opened_says_so(fake_label_studio):
     with pytest.raises(ConfigError, match="open the review first"):
         close_review(fake_label_studio, [], SETTINGS)
+
+
+def with_other_proposal(sample):
+    """The same picture after another model looked at it."""
+    other = dataclasses.replace(sample.instances[0], mask=sample.instances[1].mask, drawn_by="model:new@1")
+    return dataclasses.replace(sample, instances=(other, *sample.instances[1:]))
+
+
+def test_a_verdict_is_judged_once_and_a_manifest_made_anew_does_not_change_it(
+    samples, store, fake_label_studio
+):
+    open_review(samples, store, fake_label_studio, SETTINGS)
+    fake_label_studio.annotate(samples[0].id, results_of(samples[0]))
+    first = close_review(fake_label_studio, samples, SETTINGS)
+    anew = [with_other_proposal(sample) for sample in samples]
+    again = close_review(fake_label_studio, anew, SETTINGS, kept=first.verdicts)
+    assert (again.outdated_tasks, first.outdated_tasks) == (5, 0)
+    assert again.verdicts == first.verdicts
+    assert open_review(anew, store, fake_label_studio, SETTINGS).outdated == 5
+
+
+def test_a_verdict_on_a_proposal_that_is_gone_keeps_its_pixels_and_credits_no_other_model(
+    samples, store, fake_label_studio
+):
+    open_review(samples, store, fake_label_studio, SETTINGS)
+    fake_label_studio.annotate(samples[0].id, results_of(samples[0]))
+    (verdict,) = close_review(
+        fake_label_studio, [with_other_proposal(sample) for sample in samples], SETTINGS
+    ).verdicts
+    assert verdict.state is ReviewState.CORRECTED
+    assert [item.mask for item in verdict.instances] == [item.mask for item in samples[0].instances]
+    assert {item.attribute("proposed_by") for item in verdict.instances} <= {None, ""}
+
+
+def test_samples_on_which_people_differ_are_counted(samples, store, fake_label_studio):
+    open_review(samples, store, fake_label_studio, SETTINGS)
+    for sample in samples[:2]:
+        fake_label_studio.annotate(sample.id, results_of(sample), user=1)
+    fake_label_studio.annotate(samples[0].id, results_of(samples[0]), user=2, minute=1)
+    fake_label_studio.annotate(samples[1].id, results_of(samples[1])[1:], user=2, minute=1)
+    assert close_review(fake_label_studio, samples, SETTINGS).contested == 1

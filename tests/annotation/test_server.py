@@ -78,3 +78,10 @@ def test_the_server_is_told_to_stay_silent_and_gets_none_of_our_variables(tmp_pa
     assert given["LABEL_STUDIO_USER_TOKEN"] == server.account.token
     assert "PYTHONPATH" not in given
     assert "LABEL_STUDIO_HOST" not in given
+
+
+def test_a_data_folder_serves_one_server_at_a_time(label_studio, label_studio_program):
+    second = LabelStudioServer(label_studio_program, label_studio.log_path.parent)
+    with pytest.raises(ConfigError, match="in use by another Label Studio"):
+        second.start()
+    assert label_studio.is_running

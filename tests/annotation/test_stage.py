@@ -54,3 +54,15 @@ def test_new_verdicts_mean_a_new_manifest_and_settings_do_not(
     stage = review(samples, store, fake_label_studio, tmp_path)
     assert ReviewStage(ReviewSettings(url="http://elsewhere:1"), stage.verdicts).config == stage.config
     assert ReviewStage(SETTINGS, {}).config != stage.config
+
+
+def test_verdicts_that_no_sample_asks_for_are_told(make_sample, store, fake_label_studio, tmp_path, caplog):
+    samples = [make_sample(number) for number in range(3)]
+    stage = review(samples, store, fake_label_studio, tmp_path)
+    stage.plan(samples)
+    assert not caplog.messages
+    stage.plan(samples[1:])
+    assert caplog.messages == [
+        "1 of 2 reviewed samples are not in this manifest (settings changed, or dropped before); "
+        "their verdicts are kept"
+    ]
