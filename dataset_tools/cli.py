@@ -14,6 +14,7 @@ import click
 from annotation.cli import review as review_group
 from dataset_tools.core.console import choose_progress, reports_errors
 from dataset_tools.core.errors import EXIT_ERROR, EXIT_TOO_MANY_REJECTS, ConfigError
+from dataset_tools.core.text import printable
 from dataset_tools.options import open_build, print_result, with_config, with_output
 
 if TYPE_CHECKING:
@@ -134,7 +135,8 @@ def _describe_export(report: ExportReport) -> str:
         said += f"; {report.left_out} samples have no confirmed label and stay out"
     if report.rejections:
         first = report.rejections[0]
-        said += f"; {len(report.rejections)} could not be written, first {first.item_key}: {first.reason}"
+        what = f"{printable(first.item_key)}: {first.reason}"
+        said += f"; {len(report.rejections)} could not be written, first {what}"
     return said
 
 
@@ -212,15 +214,25 @@ def rejects(
     config: Path, stage: str | None, reason: str | None, quiet: bool, as_json: bool, **overrides: Any
 ) -> None:
     """List what was dropped, where and why."""
+    from dataset_tools.core.errors import UnknownName
+    from dataset_tools.core.reasons import Reason
     from dataset_tools.core.rows import rejection_to_row
+    from dataset_tools.pipeline import STAGES
 
+    reasons = [word.value for word in Reason]
+    for kind, name, known in (("stage", stage, list(STAGES)), ("reason", reason, reasons)):
+        if name is not None and name not in known:
+            raise UnknownName(kind, name, known)
     build = open_build(config, quiet=quiet, as_json=as_json, **overrides)
     rows = [
         rejection_to_row(item)
         for item in build.rejections()
         if stage in (None, item.stage) and reason in (None, item.reason.value)
     ]
-    lines = [f"{row['stage']:<9} {row['reason']:<16} {row['item_key']}  {row['detail']}" for row in rows]
+    lines = [
+        f"{row['stage']:<9} {row['reason']:<16} {printable(row['item_key'])}  {printable(row['detail'])}"
+        for row in rows
+    ]
     print_result(rows, lines or ["nothing was rejected"], as_json)
 
 

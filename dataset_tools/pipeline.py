@@ -240,7 +240,8 @@ class Pipeline:
         """
         from dataset_tools.export.hub import prepare, push
 
-        plan = prepare(self.dataset_dir, self.workspace.root / "publish")
+        with self.workspace.lock():
+            plan = prepare(self.dataset_dir, self.workspace.root / "publish")
         result: dict[str, Any] = {
             "folder": str(plan.folder),
             "files": len(plan.files),

@@ -179,6 +179,19 @@ def test_publishing_before_export_is_refused(hostile_folder: Path) -> None:
     assert "export" in error_line(result)
 
 
+def test_rejects_knows_its_stages_and_reasons_and_prints_one_line_each(tmp_path: Path) -> None:
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "two\nlines\x1b[2J.jpg").write_bytes(b"")
+    config = write_config(tmp_path, [{"type": "folder", "name": "p", "path": "photos", "licence": "CC0-1.0"}])
+    call("crawl", config)
+    listed = call("rejects", config).stdout
+    assert listed.splitlines() == ["crawl     empty            p/two lines\\x1b[2J.jpg  0 bytes"]
+    for option, wrong in (("--stage", "crowl"), ("--reason", "emty")):
+        result = call("rejects", config, option, wrong)
+        assert result.exit_code == 2
+        assert "did you mean" in error_line(result)
+
+
 def test_init_writes_a_file_once(tmp_path: Path) -> None:
     path = tmp_path / "config.yaml"
     assert call("init", path).exit_code == 0

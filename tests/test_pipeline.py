@@ -17,6 +17,7 @@ import yaml
 from dataset_tools.config import BuildConfig, read_config
 from dataset_tools.core.errors import DataError, ManifestError, WeightsUnavailable, WorkspaceBusy
 from dataset_tools.core.record import Split
+from dataset_tools.core.workspace import Workspace
 from dataset_tools.demo import demo_config, demo_server
 from dataset_tools.pipeline import STAGES, Pipeline
 
@@ -155,6 +156,14 @@ def test_a_stage_that_got_nothing_says_so(tmp_path: Path) -> None:
 def test_a_second_writer_is_refused_with_the_holders_pid(undisturbed: Pipeline) -> None:
     with undisturbed.workspace.lock(), pytest.raises(WorkspaceBusy, match=str(os.getpid())):
         Pipeline(undisturbed.config).run("crawl")
+
+
+def test_what_killed_runs_left_half_made_is_removed(tmp_path: Path) -> None:
+    workspace = Workspace(tmp_path)
+    (tmp_path / ".tmp-half" / "data").mkdir(parents=True)
+    (tmp_path / ".tmp-text").write_text("x")
+    with workspace.lock():
+        assert [path.name for path in tmp_path.iterdir()] == [".lock"]
 
 
 def test_the_demo_command_makes_a_scored_dataset(tmp_path: Path) -> None:

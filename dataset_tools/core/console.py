@@ -14,6 +14,7 @@ import click
 
 from dataset_tools.core.errors import EXIT_ERROR, EXIT_INTERRUPTED, SuiteError
 from dataset_tools.core.progress import ProgressFactory, silent, terminal
+from dataset_tools.core.text import printable
 
 _Given = ParamSpec("_Given")
 _Result = TypeVar("_Result")
@@ -22,9 +23,10 @@ _Result = TypeVar("_Result")
 def reports_errors(command: Callable[_Given, _Result]) -> Callable[_Given, _Result]:
     """Decorate a click command's function so that no error ends in a traceback.
 
-    A `SuiteError` becomes one line on standard error and its exit code; Ctrl-C exits with 130; anything
-    else is our own bug: one line, exit code 1, and the traceback in a log file named in that line. Click's
-    own exceptions, and a closed pipe, go on to click.
+    A `SuiteError` becomes one line on standard error and its exit code, an `OSError` (no such folder, no
+    right to write, a full disk) one line and exit code 1; Ctrl-C exits with 130; anything else is our own
+    bug: one line, exit code 1, and the traceback in a log file named in that line. Click's own exceptions,
+    and a closed pipe, go on to click.
     """
 
     @functools.wraps(command)
@@ -45,11 +47,14 @@ def exit_with(error: BaseException) -> NoReturn:
         message, code = " ".join(str(error).split()), error.exit_code
     elif isinstance(error, KeyboardInterrupt):
         message, code = "interrupted; finished work is kept, run the same command again", EXIT_INTERRUPTED
+    elif isinstance(error, OSError) and error.strerror:
+        where = f"{error.filename}: " if error.filename else ""
+        message, code = " ".join(f"{where}{error.strerror}".split()), EXIT_ERROR
     else:
         said = " ".join(str(error).split())[:300]
         message = f"{type(error).__name__}: {said} (unexpected; details in {_write_traceback(error)})"
         code = EXIT_ERROR
-    sys.stderr.write(f"error: {message}\n")
+    sys.stderr.write(f"error: {printable(message)}\n")
     sys.exit(code)
 
 

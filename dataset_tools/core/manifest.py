@@ -12,10 +12,10 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -36,6 +36,8 @@ from dataset_tools.core.rows import (
 SCHEMA_VERSION = 1
 
 _INPUTS_KEY = b"maskset.inputs"
+
+_Record = TypeVar("_Record", Sample, Rejection)
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,10 +133,22 @@ def read_shard_counts(directory: Path, index: int) -> ShardCounts:
         ManifestError: the file is not a shard of this suite.
     """
     path = directory / "samples" / f"part-{index:05d}.parquet"
-    metadata = _open_parquet(path).schema_arrow.metadata or {}
-    if _INPUTS_KEY not in metadata:
-        raise ManifestError(f"{path} is not a maskset shard")
-    return ShardCounts(**json.loads(metadata[_INPUTS_KEY]))
+    with _open_parquet(path) as parquet:
+        metadata = parquet.schema_arrow.metadata or {}
+    try:
+        return ShardCounts(**json.loads(metadata[_INPUTS_KEY]))
+    except (KeyError, TypeError, ValueError) as error:
+        raise ManifestError(f"{path} is not a maskset shard") from error
+
+
+def count_shard_rows(path: Path) -> int:
+    """Number of samples in a shard file, from its footer alone.
+
+    Raises:
+        ManifestError: unreadable.
+    """
+    with _open_parquet(path) as parquet:
+        return int(parquet.metadata.num_rows)
 
 
 def read_shard_samples(path: Path) -> list[Sample]:
@@ -143,7 +157,16 @@ def read_shard_samples(path: Path) -> list[Sample]:
     Raises:
         ManifestError: unreadable, or of another schema.
     """
-    return [sample_from_row(row) for row in _read_rows(path)]
+    return _read_records(path, sample_from_row)
+
+
+def _read_records(path: Path, from_row: Callable[[dict[str, Any]], _Record]) -> list[_Record]:
+    try:
+        return [from_row(row) for row in _read_rows(path)]
+    except (KeyError, TypeError, ValueError) as error:
+        if isinstance(error, ManifestError):
+            raise
+        raise ManifestError(f"{path} holds a row of another schema: {error!r}") from error
 
 
 def _open_parquet(path: Path) -> pq.ParquetFile:
@@ -167,7 +190,7 @@ class Manifest:
     """A complete manifest on disk, opened for reading.
 
     Raises:
-        ManifestError: no header (the stage has not finished), or another schema version.
+        ManifestError: no header (the stage has not finished), a torn one, or another schema version.
     """
 
     def __init__(self, directory: Path) -> None:
@@ -180,16 +203,26 @@ class Manifest:
             raise ManifestError(f"cannot read {directory / 'header.json'}: {error}") from error
         if not isinstance(self.header, dict) or self.header.get("schema_version") != SCHEMA_VERSION:
             raise ManifestError(f"{directory} is not a manifest of schema version {SCHEMA_VERSION}")
+        try:
+            self._counts = ShardCounts(**{name: int(value) for name, value in self.header["counts"].items()})
+            self._shards = int(self.header["shards"])
+        except (AttributeError, KeyError, TypeError, ValueError, OverflowError) as error:
+            raise ManifestError(f"{directory / 'header.json'} lacks a proper entry: {error!r}") from error
+
+    @property
+    def stage(self) -> str:
+        """Name of the stage that wrote it."""
+        return str(self.header.get("stage", ""))
 
     @property
     def key(self) -> str:
         """Digest of everything that led to this manifest: stage, config, parent."""
-        return str(self.header["key"])
+        return str(self.header.get("key", ""))
 
     @property
     def counts(self) -> ShardCounts:
         """Counts over all shards."""
-        return ShardCounts(**self.header["counts"])
+        return self._counts
 
     @property
     def workspace(self) -> Path:
@@ -198,10 +231,7 @@ class Manifest:
 
     def shard_paths(self) -> list[Path]:
         """Sample shards in order."""
-        return [
-            self.directory / "samples" / f"part-{index:05d}.parquet"
-            for index in range(int(self.header["shards"]))
-        ]
+        return [self.directory / "samples" / f"part-{index:05d}.parquet" for index in range(self._shards)]
 
     def samples(self) -> Iterator[Sample]:
         """All samples, shard by shard: order is fixed, memory is one shard."""
@@ -211,8 +241,7 @@ class Manifest:
     def rejections(self) -> Iterator[Rejection]:
         """All rejections of this stage, shard by shard."""
         for path in self.shard_paths():
-            for row in _read_rows(self.directory / "rejections" / path.name):
-                yield rejection_from_row(row)
+            yield from _read_records(self.directory / "rejections" / path.name, rejection_from_row)
 
     def canonical_digest(self) -> str:
         """Digest of all rows without clock times; equal for interrupted and undisturbed runs."""

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Protocol
+
+_FALLBACK_SIZE = {"ncols": 80, "nrows": 24}
 
 
 class Progress(Protocol):
@@ -55,5 +58,8 @@ def terminal(label: str, total: int | None) -> Iterator[Progress]:
     """A `ProgressFactory` that draws a bar with count, rate and ETA on standard error."""
     from tqdm import tqdm
 
-    with tqdm(total=total, desc=f"{label:<10}", file=sys.stderr, dynamic_ncols=True) as bar:
+    # Some pseudo terminals state a width of 0, on which tqdm draws nothing at all.
+    width = os.get_terminal_size(sys.stderr.fileno()).columns
+    size: dict[str, Any] = {"dynamic_ncols": True} if width else _FALLBACK_SIZE
+    with tqdm(total=total, desc=f"{label:<10}", file=sys.stderr, **size) as bar:
         yield _Bar(bar)

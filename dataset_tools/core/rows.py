@@ -27,6 +27,7 @@ from dataset_tools.core.record import (
     Score,
     Split,
 )
+from dataset_tools.core.text import storable
 
 _IMAGE = pa.struct(
     [
@@ -252,7 +253,7 @@ def rejection_to_row(rejection: Rejection) -> dict[str, Any]:
     """A rejection as the plain values of `REJECTION_SCHEMA`; the detail becomes one line."""
     row = dataclasses.asdict(rejection)
     row["reason"] = rejection.reason.value
-    row["detail"] = " ".join(rejection.detail.split())[:500]
+    row["detail"] = storable(" ".join(rejection.detail.split())[:500])
     return row
 
 

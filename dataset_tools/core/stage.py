@@ -11,6 +11,9 @@ from __future__ import annotations
 import dataclasses
 import logging
 import multiprocessing
+import os
+import shutil
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -25,6 +28,7 @@ from dataset_tools.core.images import ImageStore
 from dataset_tools.core.manifest import (
     Manifest,
     ShardCounts,
+    count_shard_rows,
     read_shard_counts,
     read_shard_samples,
     shard_is_done,
@@ -155,6 +159,15 @@ _worker_function: Callable[[Any], Any] | None = None
 def _install(function: Callable[[Any], Any]) -> None:
     global _worker_function
     _worker_function = function
+    threading.Thread(target=_die_with_parent, daemon=True).start()
+
+
+def _die_with_parent() -> None:
+    # A pool's process whose parent was killed would wait for work for ever and keep its memory.
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
 
 
 def _call(shard: Any) -> Any:
@@ -298,7 +311,7 @@ def run_stage(
     Args:
         stage: what to do.
         shards: the work, from `shards_of_items` or `shards_of_manifest`.
-        directory: where the new manifest goes; finished shards found there are kept.
+        directory: where the new manifest goes; finished shards of the same work found there are kept.
         key: digest of stage, config and parent; stands in the header.
         parent_key: key of the parent manifest, "" for a crawl.
         images: picture store of the workspace.
@@ -314,50 +327,59 @@ def run_stage(
         ServiceError: a worker was killed.
     """
     started = time.monotonic()
+    if not _fit_together(directory, shards):
+        # Cut into shards of another size before: finished work has the same rows, unfinished work is void.
+        if _is_whole(directory):
+            whole = Manifest(directory)
+            return _report(whole, started, resumed=len(whole.shard_paths()))
+        shutil.rmtree(directory)
     todo = [shard for shard in shards if not shard_is_done(directory, shard.index)]
-    resumed = len(shards) - len(todo)
     if todo:
         plan = stage.plan(parent.samples() if parent is not None else iter(()))
-        chosen = executor or LocalExecutor()
-        if not stage.parallel:
-            chosen = LocalExecutor()
-        total = sum(len(shard.items) for shard in todo) if parent is None else _rows(todo)
+        chosen = executor if executor is not None and stage.parallel else LocalExecutor()
         inline = len(todo) == 1 or (isinstance(chosen, LocalExecutor) and chosen.workers <= 1)
-        with progress(stage.name, total) as bar:
+        with progress(stage.name, sum(map(_size, todo))) as bar:
             work = _ShardWork(stage, plan, directory, images.root, bar if inline else None)
             for counts in chosen.map_shards(work, todo):
                 if not inline:
                     bar.advance(counts.inputs)
     counts = sum((read_shard_counts(directory, shard.index) for shard in shards), start=ShardCounts())
-    manifest = write_header(
-        directory,
-        {
-            "stage": stage.name,
-            "stage_version": stage.version,
-            "config": stage.config,
-            "key": key,
-            "parent": parent_key,
-            "shards": len(shards),
-            "counts": {
-                "inputs": counts.inputs,
-                "kept": counts.kept,
-                "derived": counts.derived,
-                "rejected": counts.rejected,
-                "derived_rejected": counts.derived_rejected,
-            },
-        },
+    header = {
+        "stage": stage.name,
+        "stage_version": stage.version,
+        "config": stage.config,
+        "key": key,
+        "parent": parent_key,
+        "shards": len(shards),
+        "counts": dataclasses.asdict(counts),
+    }
+    return _report(write_header(directory, header), started, resumed=len(shards) - len(todo))
+
+
+def _size(shard: Shard) -> int:
+    return len(shard.items) if shard.path is None else count_shard_rows(shard.path)
+
+
+def _fit_together(directory: Path, shards: Sequence[Shard]) -> bool:
+    """True when the shards found there are parts of this very work."""
+    done = [shard for shard in shards if shard_is_done(directory, shard.index)]
+    return not shard_is_done(directory, len(shards)) and all(
+        read_shard_counts(directory, shard.index).inputs == _size(shard) for shard in done
     )
+
+
+def _is_whole(directory: Path) -> bool:
+    return (directory / "header.json").exists() and all(
+        path.exists() for path in Manifest(directory).shard_paths()
+    )
+
+
+def _report(manifest: Manifest, started: float, *, resumed: int) -> StageReport:
     return StageReport(
-        stage=stage.name,
-        counts=counts,
+        stage=manifest.stage,
+        counts=manifest.counts,
         reasons=dict(Counter(item.reason.value for item in manifest.rejections())),
         seconds=time.monotonic() - started,
         resumed_shards=resumed,
-        directory=str(directory),
+        directory=str(manifest.directory),
     )
-
-
-def _rows(shards: Sequence[Shard]) -> int:
-    import pyarrow.parquet as pq
-
-    return sum(pq.read_metadata(shard.path).num_rows for shard in shards if shard.path)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import shutil
 import socket
 import sys
 from collections.abc import Iterator
@@ -53,6 +54,8 @@ class Workspace:
     def lock(self) -> Iterator[None]:
         """Hold the workspace for writing; the kernel frees it when this process dies.
 
+        What killed runs left half-made at the top of the workspace is removed.
+
         Raises:
             WorkspaceBusy: another process holds it; names that process.
         """
@@ -70,4 +73,13 @@ class Workspace:
                 json.dumps({"pid": os.getpid(), "host": socket.gethostname(), "command": sys.argv[:3]})
             )
             stream.flush()
+            self._sweep()
             yield
+
+    def _sweep(self) -> None:
+        # Half-made folders of killed runs: all who write here hold the lock, so nobody needs them.
+        for left in self.root.glob(".tmp-*"):
+            if left.is_dir():
+                shutil.rmtree(left, ignore_errors=True)
+            else:
+                left.unlink(missing_ok=True)

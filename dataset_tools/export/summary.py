@@ -121,7 +121,7 @@ def summarise(job: ExportJob, rejections: Sequence[Rejection] = ()) -> Summary:
     summary.left_out = sum(1 for _ in job.manifest.samples()) - summary.total - len(rejections)
     summary.rejections.update((item.stage, item.reason.value) for item in rejections)
     for manifest in manifest_chain(job.manifest):
-        stage = str(manifest.header["stage"])
+        stage = manifest.stage
         summary.rejections.update((stage, item.reason.value) for item in manifest.rejections())
     return summary
 

@@ -22,6 +22,7 @@ from dataset_tools.core.images import ImageStore
 from dataset_tools.core.labels import LABEL_COLOURS, MASK_TYPE, Label
 from dataset_tools.core.manifest import Manifest
 from dataset_tools.core.record import Rejection, Sample
+from dataset_tools.core.text import printable
 from dataset_tools.stats import charts
 from dataset_tools.stats.contact_sheet import thumbnail
 from dataset_tools.stats.facts import (
@@ -307,5 +308,4 @@ def _table(titles: Sequence[str], rows: Sequence[Row]) -> str:
 
 def _text(value: object) -> str:
     """Foreign words as harmless HTML text; control characters are shown, not obeyed."""
-    shown = "".join(c if c.isprintable() else " " if c.isspace() else f"\\x{ord(c):02x}" for c in str(value))
-    return escape(shown, quote=True)
+    return escape(printable(str(value)), quote=True)

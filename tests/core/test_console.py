@@ -33,6 +33,15 @@ def test_a_suite_error_is_one_line_and_its_own_code(error: Exception, code: int)
     assert done.stdout == ""
 
 
+def test_an_error_of_the_file_system_is_one_line_without_a_log(tmp_path: Path) -> None:
+    try:
+        (tmp_path / "no" / "file").write_text("x")
+    except OSError as found:
+        done = CliRunner().invoke(command_that_raises(found))
+    assert done.exit_code == 1
+    assert done.stderr == f"error: {tmp_path}/no/file: No such file or directory\n"
+
+
 def test_an_interruption_exits_with_130() -> None:
     done = CliRunner().invoke(command_that_raises(KeyboardInterrupt()))
     assert done.exit_code == 130

@@ -109,6 +109,13 @@ def test_hostile_bytes_get_one_reason(data: bytes, reason: Reason) -> None:
     assert fault_of(data).reason is reason
 
 
+def test_whatever_a_format_plugin_raises_becomes_a_fault() -> None:
+    data = encoded(corners_image(), "AVIF")
+    broken = data.replace(b"iloc", b"xloc")  # libavif reports a missing item as RuntimeError
+    assert broken != data
+    assert fault_of(broken).reason is Reason.CORRUPT
+
+
 def test_an_animation_is_refused() -> None:
     frames = [Image.fromarray(np.full((64, 64, 3), value, np.uint8)) for value in (0, 90, 200)]
     data = encoded(frames[0], "GIF", save_all=True, append_images=frames[1:])

@@ -14,6 +14,7 @@ from dataset_tools.core.manifest import (
     Manifest,
     count_shard,
     read_shard_counts,
+    read_shard_samples,
     write_header,
     write_shard,
 )
@@ -107,6 +108,41 @@ def test_a_missing_or_foreign_manifest_is_one_clear_line(tmp_path: Path) -> None
     (tmp_path / "header.json").write_text(json.dumps({"schema_version": 99}))
     with pytest.raises(ManifestError, match="schema version"):
         Manifest(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"counts": {"inputz": 1}},
+        {"counts": [1]},
+        {"counts": {"inputs": "x"}},
+        {"shards": None},
+        {"shards": []},
+    ],
+)
+def test_a_header_with_a_torn_entry_is_one_clear_line(tmp_path: Path, change: dict[str, object]) -> None:
+    header = {"schema_version": 1, "key": "x", "shards": 1, "counts": {"inputs": 1}}
+    (tmp_path / "header.json").write_text(json.dumps(header))
+    assert Manifest(tmp_path).counts.inputs == 1
+    (tmp_path / "header.json").write_text(json.dumps({**header, **change}))
+    with pytest.raises(ManifestError, match=r"header\.json"):
+        Manifest(tmp_path)
+
+
+def test_a_row_of_another_schema_is_refused_with_its_file(
+    store: ImageStore, sample_maker: Maker, tmp_path: Path
+) -> None:
+    write_shard(tmp_path / "m", 0, ["item1"], [sample_maker(store, 1)], [])
+    path = tmp_path / "m" / "samples" / "part-00000.parquet"
+    pq.write_table(pq.read_table(path).drop_columns(["group"]), path)
+    with pytest.raises(ManifestError, match=r"part-00000\.parquet holds a row of another schema"):
+        read_shard_samples(path)
+
+
+def test_lone_surrogates_do_not_stop_a_shard(tmp_path: Path) -> None:
+    write_shard(tmp_path / "m", 0, ["k"], [], [Rejection("s", "k", Reason.SCHEMA, "id \ud800")])
+    manifest = write_header(tmp_path / "m", {"key": "x", "shards": 1, "counts": {}})
+    assert [item.detail for item in manifest.rejections()] == ["id ?"]
 
 
 def test_a_torn_shard_is_named(store: ImageStore, sample_maker: Maker, tmp_path: Path) -> None:

@@ -3,6 +3,8 @@ from __future__ import annotations
 import logging
 import multiprocessing
 import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -17,9 +19,11 @@ Kinds = dict[str, type]
 COUNT = 33
 
 
-def run_make(kinds: Kinds, root: Path, *, workers: int = 1, die_at: int = -1) -> Manifest:
+def run_make(
+    kinds: Kinds, root: Path, *, workers: int = 1, die_at: int = -1, shard_size: int = 4
+) -> Manifest:
     workspace = Workspace(root)
-    shards = shards_of_items([kinds["item"](number) for number in range(COUNT)], 4)
+    shards = shards_of_items([kinds["item"](number) for number in range(COUNT)], shard_size)
     run_stage(
         kinds["make"](die_at=die_at),
         shards,
@@ -96,6 +100,41 @@ def test_a_second_run_does_nothing_again(stages: Kinds, tmp_path: Path) -> None:
     stamps = {path: path.stat().st_mtime_ns for path in manifest.shard_paths()}
     run_make(stages, tmp_path, die_at=1)  # would die if it did any work
     assert {path: path.stat().st_mtime_ns for path in manifest.shard_paths()} == stamps
+
+
+@pytest.mark.parametrize("shard_size", [1, 5, COUNT, 100])
+def test_another_shard_size_loses_nothing_of_a_finished_stage(
+    stages: Kinds, tmp_path: Path, shard_size: int
+) -> None:
+    before = run_make(stages, tmp_path).canonical_digest()
+    again = run_make(stages, tmp_path, shard_size=shard_size, die_at=1)  # would die if it did any work
+    assert again.canonical_digest() == before
+    assert again.counts.inputs == COUNT
+
+
+@pytest.mark.parametrize("shard_size", [1, 5, COUNT])
+def test_another_shard_size_starts_an_unfinished_stage_anew(
+    stages: Kinds, tmp_path: Path, shard_size: int
+) -> None:
+    whole = run_make(stages, tmp_path / "whole")
+    started = run_make(stages, tmp_path / "started")
+    (started.directory / "header.json").unlink()
+    started.shard_paths()[-1].unlink()
+    again = run_make(stages, tmp_path / "started", shard_size=shard_size)
+    assert again.counts == whole.counts
+    assert again.canonical_digest() == whole.canonical_digest()
+
+
+def test_worker_processes_end_when_their_parent_is_killed() -> None:
+    # The workers inherit standard output, so that it only ends when the last of them is gone.
+    code = (
+        "import os, signal\n"
+        "from dataset_tools.core.stage import LocalExecutor\n"
+        "for _ in LocalExecutor(2).map_shards(str, [1, 2, 3, 4]):\n"
+        "    os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], stdout=subprocess.PIPE, timeout=60)
+    assert done.returncode == -signal.SIGKILL
 
 
 def test_a_fault_and_a_bug_become_rejections_and_the_rest_go_on(

@@ -422,6 +422,20 @@ def test_bad_pictures_and_stray_annotations_are_items_with_faults(tmp_path):
     ]
 
 
+def test_lone_surrogates_in_a_coco_file_do_not_stop_the_crawl(tmp_path):
+    bad = "\ud800"
+    images = [{"id": bad, "file_name": "a.png", "license": 1}]
+    file = coco_file(
+        tmp_path,
+        images=images,
+        annotations=[annotation(bad, image_id=bad)],
+        licenses=[{"id": 1, "name": bad}],
+    )
+    (item,) = listed(file)
+    assert (item.key, item.licence) == ("c/a.png", "?")
+    assert [lost.id for lost in item.annotation.annotations] == ["a?"]
+
+
 def test_the_licence_of_a_picture_comes_from_the_file_first(tmp_path):
     tables = {
         "images": [

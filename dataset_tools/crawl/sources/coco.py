@@ -17,6 +17,7 @@ from dataset_tools.core.images import ImageLimits
 from dataset_tools.core.labels import Label
 from dataset_tools.core.reasons import Reason
 from dataset_tools.core.record import Instance, Split, sorted_pairs
+from dataset_tools.core.text import storable
 from dataset_tools.crawl.coco_masks import decode_segmentation
 from dataset_tools.crawl.items import Fault, Labels, SourceItem, SourceSettings
 from dataset_tools.crawl.local import inside, require_file, require_folder
@@ -113,7 +114,7 @@ class CocoSource(SourceSettings):
         labels = _labels_by_category(tables["categories"], self.categories)
         grouped, strays = self._group(tables, labels)
         licences = {
-            _identity(entry.get("id")): str(entry.get("name") or entry.get("url") or "").strip()
+            _identity(entry.get("id")): storable(str(entry.get("name") or entry.get("url") or "").strip())
             for entry in tables["licenses"]
             if isinstance(entry, dict)
         }
@@ -136,7 +137,7 @@ class CocoSource(SourceSettings):
         if not identity or not isinstance(name, str) or not name:
             fault = Fault(Reason.SCHEMA, f"images[{index}] lacks a proper id or file_name")
             return SourceItem(key=f"{self.name}#images[{index}]", source=self.name, fault=fault)
-        key = f"{self.name}/{name.encode('utf-8', 'replace').decode()[:1000]}"
+        key = f"{self.name}/{storable(name)[:1000]}"
         if identity in seen:
             fault = Fault(Reason.DUPLICATE_ID, f"image id {identity} stands twice in the file")
             return SourceItem(key=key, source=self.name, fault=fault)
@@ -217,7 +218,7 @@ def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _identity(value: Any) -> str:
     """Text form of an id; 0 is an id, but True, 1.5, null and lists are not."""
-    return str(value) if type(value) is int or (isinstance(value, str) and value) else ""
+    return storable(str(value)) if type(value) is int or (isinstance(value, str) and value) else ""
 
 
 def _stated_size(entry: dict[str, Any]) -> tuple[int, int] | None:

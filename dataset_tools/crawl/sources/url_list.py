@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from dataset_tools.core.errors import ConfigError, DataError, FetchFault
 from dataset_tools.core.reasons import Reason
+from dataset_tools.core.text import storable
 from dataset_tools.crawl.items import Fault, SourceItem, SourceSettings
 from dataset_tools.crawl.local import require_file
 
@@ -97,8 +98,7 @@ class UrlListSource(SourceSettings):
 
 
 def _text(value: Any) -> str:
-    # A lone surrogate, possible in JSON text, cannot be stored as UTF-8.
-    return "" if value is None else str(value).strip().encode("utf-8", "replace").decode()
+    return "" if value is None else storable(str(value).strip())
 
 
 def _read_table(path: Path, source: UrlListSource) -> Iterator[Row]:
