@@ -17,6 +17,8 @@ from dataset_tools.core.reasons import Reason
 
 BoolMask = npt.NDArray[np.bool_]
 
+_MAX_CHARS_PER_COUNT = 13  # 13 * 5 bits hold any 64-bit number
+
 
 @dataclass(frozen=True, slots=True)
 class RleMask:
@@ -115,6 +117,39 @@ def counts_to_rle(counts: Sequence[int], size_hw: tuple[int, int]) -> RleMask:
     """
     checked = check_rle(RleMask(size_hw, tuple(counts)))
     return mask_to_rle(rle_to_mask(checked)) if 0 in checked.counts[1:] else checked
+
+
+def decode_counts(text: str) -> list[int]:
+    """Run lengths of COCO's compressed text form; they may still be wrong in sum or sign.
+
+    Each character holds 6 bits above "0": five bits of a signed little-endian number and one that says
+    it goes on. From the fourth run on, the number is the difference to the run two before.
+
+    Raises:
+        ItemFault: `rle_value` for a character outside the code, a number that never ends or has more than
+            64 bits.
+
+    Source: the published `rleToString` format of the COCO API.
+    """
+    counts: list[int] = []
+    value, shift = 0, 0
+    for character in text:
+        bits = ord(character) - 48
+        if not 0 <= bits < 64:
+            raise ItemFault(Reason.RLE_VALUE, f"character {character!r} is not of the RLE code")
+        value |= (bits & 0x1F) << shift
+        shift += 5
+        if bits & 0x20:
+            if shift >= 5 * _MAX_CHARS_PER_COUNT:
+                raise ItemFault(Reason.RLE_VALUE, "a run length has more than 64 bits")
+            continue
+        if bits & 0x10:
+            value -= 1 << shift
+        counts.append(value + counts[-2] if len(counts) > 2 else value)
+        value, shift = 0, 0
+    if shift:
+        raise ItemFault(Reason.RLE_VALUE, "the text ends inside a run length")
+    return counts
 
 
 def union(masks: Iterable[RleMask], size_hw: tuple[int, int]) -> BoolMask:

@@ -58,8 +58,8 @@ def terminal(label: str, total: int | None) -> Iterator[Progress]:
     """A `ProgressFactory` that draws a bar with count, rate and ETA on standard error."""
     from tqdm import tqdm
 
-    # Some pseudo terminals state a width of 0, on which tqdm draws nothing at all.
-    width = os.get_terminal_size(sys.stderr.fileno()).columns
+    # Some pseudo terminals state a width of 0, on which tqdm draws nothing at all; a file states none.
+    width = os.get_terminal_size(sys.stderr.fileno()).columns if sys.stderr.isatty() else 0
     size: dict[str, Any] = {"dynamic_ncols": True} if width else _FALLBACK_SIZE
     with tqdm(total=total, desc=f"{label:<10}", file=sys.stderr, **size) as bar:
         yield _Bar(bar)

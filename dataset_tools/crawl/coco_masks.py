@@ -14,11 +14,10 @@ import numpy as np
 import numpy.typing as npt
 
 from dataset_tools.core.errors import ItemFault
-from dataset_tools.core.masks import BoolMask, RleMask, counts_to_rle, mask_to_rle
+from dataset_tools.core.masks import BoolMask, RleMask, counts_to_rle, decode_counts, mask_to_rle
 from dataset_tools.core.reasons import Reason
 
 MAX_POLYGON_POINTS = 10_000
-_MAX_CHARS_PER_COUNT = 13  # 13 * 5 bits hold any 64-bit number
 
 
 def decode_segmentation(value: Any, size_hw: tuple[int, int]) -> RleMask:
@@ -59,39 +58,6 @@ def _decode_rle(value: dict[str, Any], size_hw: tuple[int, int]) -> RleMask:
     if any(type(count) is int and count > size_hw[0] * size_hw[1] for count in counts):
         raise ItemFault(Reason.RLE_SUM, "an RLE run is longer than the picture has pixels")
     return counts_to_rle(counts, size_hw)
-
-
-def decode_counts(text: str) -> list[int]:
-    """Run lengths of COCO's compressed text form; they may still be wrong in sum or sign.
-
-    Each character holds 6 bits above "0": five bits of a signed little-endian number and one that says
-    it goes on. From the fourth run on, the number is the difference to the run two before.
-
-    Raises:
-        ItemFault: `rle_value` for a character outside the code, a number that never ends or has more than
-            64 bits.
-
-    Source: the published `rleToString` format of the COCO API.
-    """
-    counts: list[int] = []
-    value, shift = 0, 0
-    for character in text:
-        bits = ord(character) - 48
-        if not 0 <= bits < 64:
-            raise ItemFault(Reason.RLE_VALUE, f"character {character!r} is not of the RLE code")
-        value |= (bits & 0x1F) << shift
-        shift += 5
-        if bits & 0x20:
-            if shift >= 5 * _MAX_CHARS_PER_COUNT:
-                raise ItemFault(Reason.RLE_VALUE, "a run length has more than 64 bits")
-            continue
-        if bits & 0x10:
-            value -= 1 << shift
-        counts.append(value + counts[-2] if len(counts) > 2 else value)
-        value, shift = 0, 0
-    if shift:
-        raise ItemFault(Reason.RLE_VALUE, "the text ends inside a run length")
-    return counts
 
 
 def polygons_to_mask(polygons: Sequence[Any], size_hw: tuple[int, int]) -> BoolMask:

@@ -16,9 +16,8 @@ from typing import IO, Any
 from dataset_tools.core.errors import DataError, ItemFault
 from dataset_tools.core.files import canonical_json
 from dataset_tools.core.labels import LABEL_IDS, Label
-from dataset_tools.core.masks import RleMask, counts_to_rle
+from dataset_tools.core.masks import RleMask, counts_to_rle, decode_counts
 from dataset_tools.core.progress import Progress
-from dataset_tools.core.reasons import Reason
 from dataset_tools.core.record import Instance, Sample, sorted_pairs
 from dataset_tools.export.job import SPLITS, ExportJob, file_name, place_picture, public_group
 
@@ -42,30 +41,8 @@ def coco_to_rle(segmentation: dict[str, Any]) -> RleMask:
     """
     height, width = (int(side) for side in segmentation["size"])
     counts = segmentation["counts"]
-    runs = _unpack_counts(counts) if isinstance(counts, str) else counts
+    runs = decode_counts(counts) if isinstance(counts, str) else counts
     return counts_to_rle(runs, (height, width))
-
-
-def _unpack_counts(text: str) -> list[int]:
-    # Little-endian groups of 5 bits + 48, bit 5 set while more follow; from the fourth run on, the
-    # difference to the run before last (cocoapi, maskApi.c, rleFrString).
-    runs: list[int] = []
-    value = shift = 0
-    for character in text:
-        code = ord(character) - 48
-        if not 0 <= code < 64:
-            raise ItemFault(Reason.RLE_VALUE, f"{character!r} cannot stand in a COCO run-length code")
-        value |= (code & 31) << shift
-        shift += 5
-        if code & 32:
-            continue
-        if code & 16:
-            value -= 1 << shift
-        runs.append(value + runs[-2] if len(runs) > 2 else value)
-        value = shift = 0
-    if shift:
-        raise ItemFault(Reason.RLE_VALUE, "the COCO run-length code ends in the middle of a number")
-    return runs
 
 
 class _Rows:

@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
+from pydantic import field_validator
 
 from dataset_tools.core.errors import ItemFault
 from dataset_tools.core.images import ImageLimits, decode_photo, sniff_format
-from dataset_tools.core.labels import MASK_TYPE, WEARING_STATE, Label
+from dataset_tools.core.labels import MASK_TYPE, MASK_TYPES, WEARING_STATE, WEARING_STATES, Label
 from dataset_tools.core.masks import BoolMask, mask_to_rle
 from dataset_tools.core.reasons import Reason
 from dataset_tools.core.record import Instance, Split, sorted_pairs
@@ -21,20 +22,6 @@ from dataset_tools.crawl.local import LocalEntry, read_local, require_folder, wa
 
 LOSSLESS_FORMATS = ("PNG", "BMP", "GIF", "TIFF")
 THRESHOLD = 127  # a grey value above it is foreground
-
-WearingState = Literal["correct", "nose_out", "mouth_out", "under_chin", "hanging"]
-MaskType = Literal[
-    "surgical",
-    "cloth",
-    "kn95",
-    "n95",
-    "duckbill",
-    "gaiter",
-    "scarf",
-    "transparent",
-    "printed",
-    "other",
-]
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,8 +122,18 @@ class PairsSource(SourceSettings):
     label: Label = Label.FACE_MASK
     binarise: bool = False
     split: Split = Split.UNASSIGNED
-    wearing_state: WearingState | None = None
-    mask_type: MaskType | None = None
+    wearing_state: str | None = None
+    mask_type: str | None = None
+
+    @field_validator("wearing_state")
+    @classmethod
+    def _known_state(cls, value: str | None) -> str | None:
+        return _one_of(value, WEARING_STATES)
+
+    @field_validator("mask_type")
+    @classmethod
+    def _known_type(cls, value: str | None) -> str | None:
+        return _one_of(value, MASK_TYPES)
 
     def items(self) -> Iterator[SourceItem]:
         """One item per picture, then one faulty item per mask without a picture."""
@@ -195,3 +192,9 @@ def _pairing_fault(number: int, masks: list[LocalEntry]) -> Fault | None:
     if len(masks) > 1:
         return Fault(Reason.DUPLICATE_ID, f"{len(masks)} masks have this name without extension")
     return masks[0].fault
+
+
+def _one_of(value: str | None, known: tuple[str, ...]) -> str | None:
+    if value is not None and value not in known:
+        raise ValueError(f"must be one of {', '.join(known)}")
+    return value
