@@ -235,11 +235,13 @@ class Pipeline:
         """Prepare the folder that goes to the Hub and, unless `dry_run`, push it.
 
         Raises:
+            ConfigError: `repo` is not of the form "user/name".
             DataError: nothing exported yet, or public although the card lacks something.
             HubError: the Hub refused or is away.
         """
-        from dataset_tools.export.hub import prepare, push
+        from dataset_tools.export.hub import check_repository_name, prepare, push
 
+        check_repository_name(repo)
         with self.workspace.lock():
             plan = prepare(self.dataset_dir, self.workspace.root / "publish")
         result: dict[str, Any] = {

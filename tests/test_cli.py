@@ -192,6 +192,14 @@ def test_rejects_knows_its_stages_and_reasons_and_prints_one_line_each(tmp_path:
         assert "did you mean" in error_line(result)
 
 
+@pytest.mark.parametrize("name", ["me", "me/x/y", "me/ü", "../x/y", "me/x y"])
+def test_a_name_the_hub_would_refuse_is_refused_at_once(hostile_folder: Path, name: str) -> None:
+    source = {"type": "folder", "name": "p", "path": "photos", "licence": "CC0-1.0"}
+    result = call("publish", write_config(hostile_folder, [source]), "--repo", name, "--dry-run")
+    assert result.exit_code == 2
+    assert "repository name" in error_line(result)
+
+
 def test_init_writes_a_file_once(tmp_path: Path) -> None:
     path = tmp_path / "config.yaml"
     assert call("init", path).exit_code == 0

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dataset_tools.core.errors import DataError, HubError
+from dataset_tools.core.errors import ConfigError, DataError, HubError
 from dataset_tools.core.files import sha256_file
 from dataset_tools.export.replace import replacing_folder
 
@@ -110,6 +110,23 @@ def _link_or_copy(source: str, target: str) -> str:
     except OSError:
         shutil.copyfile(source, target)
     return target
+
+
+def check_repository_name(repo: str) -> None:
+    """Refuse what the Hub would refuse, before anything is prepared.
+
+    Raises:
+        ConfigError: not of the form "user/name".
+    """
+    from huggingface_hub.errors import HFValidationError
+    from huggingface_hub.utils import validate_repo_id
+
+    try:
+        validate_repo_id(repo)
+    except HFValidationError as error:
+        raise ConfigError(f"{repo!r} is no repository name: {' '.join(str(error).split())}") from None
+    if repo.count("/") != 1:
+        raise ConfigError(f"{repo!r} is no repository name; expected user/name")
 
 
 def read_plan(folder: Path) -> PublishPlan:
