@@ -119,7 +119,7 @@ def check_repository_name(repo: str) -> None:
         ConfigError: not of the form "user/name".
     """
     from huggingface_hub.errors import HFValidationError
-    from huggingface_hub.utils import validate_repo_id
+    from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]  # public, but not typed so
 
     try:
         validate_repo_id(repo)
