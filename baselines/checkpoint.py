@@ -48,7 +48,7 @@ class TrainingRecord(BaseModel):
     Attributes:
         baseline: registered name.
         settings: as resolved: nothing is None that decided the result.
-        dataset_name, dataset_key, dataset_digest: directory name, key and canonical digest of the manifest.
+        dataset_name, dataset_key, dataset_digest: title, key and canonical digest of the manifest.
         samples, crops: labelled samples and crops of split train.
         synthetic_crops: those of rendered pictures.
         val_crops: crops the best weights were chosen on; 0 when there was no val split.

@@ -77,7 +77,7 @@ def evaluate(
         version=predictor.version,
         parameters=predictor.parameters,
         label=label,
-        dataset_name=manifest.directory.name,
+        dataset_name=manifest.title,
         dataset_key=manifest.key,
         dataset_digest=manifest.canonical_digest(),
         split=split,

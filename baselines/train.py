@@ -364,7 +364,7 @@ class _Run:
         record = TrainingRecord(
             baseline=self.settings.baseline,
             settings=self.settings,
-            dataset_name=manifest.directory.name,
+            dataset_name=manifest.title,
             dataset_key=manifest.key,
             dataset_digest=self.dataset_digest,
             samples=len({crop.sample_id for crop in self.learned}),

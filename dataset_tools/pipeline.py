@@ -156,6 +156,7 @@ class Pipeline:
                 parent=parent,
                 executor=LocalExecutor(self.config.workers),
                 progress=self.progress,
+                dataset=self.config.name,
             )
 
     def is_over_limit(self, report: StageReport) -> bool:

@@ -220,6 +220,12 @@ class Manifest:
         return str(self.header.get("key", ""))
 
     @property
+    def title(self) -> str:
+        """The dataset's name and this manifest's folder, for people."""
+        name = self.header.get("dataset")
+        return f"{name}, {self.directory.name}" if isinstance(name, str) and name else self.directory.name
+
+    @property
     def counts(self) -> ShardCounts:
         """Counts over all shards."""
         return self._counts

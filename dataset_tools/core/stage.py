@@ -305,6 +305,7 @@ def run_stage(
     parent: Manifest | None = None,
     executor: Executor | None = None,
     progress: ProgressFactory = silent,
+    dataset: str = "",
 ) -> StageReport:
     """Run a stage over its shards, or do what is missing of an earlier run.
 
@@ -318,6 +319,7 @@ def run_stage(
         parent: the parent manifest, for the stage's `plan`; None for a crawl.
         executor: where the shards run; one local process by default.
         progress: opens the progress display.
+        dataset: its name, for people; decides nothing.
 
     Returns:
         The report; the manifest is complete when this returns.
@@ -345,6 +347,7 @@ def run_stage(
                     bar.advance(counts.inputs)
     counts = sum((read_shard_counts(directory, shard.index) for shard in shards), start=ShardCounts())
     header = {
+        "dataset": dataset,
         "stage": stage.name,
         "stage_version": stage.version,
         "config": stage.config,
