@@ -17,6 +17,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+import yaml
 from PIL import Image, ImageOps
 
 from dataset_tools.config import BuildConfig, resolve_config
@@ -143,7 +144,10 @@ def demo_server() -> Iterator[str]:
 
 
 def demo_config(folder: Path, origin: str) -> BuildConfig:
-    """Write the demo's URL list into `folder` and give its configuration."""
+    """Write the demo's URL list and configuration into `folder`, and give the configuration.
+
+    With `folder/config.yaml` every other command works on the demo as on any build.
+    """
     text = io.StringIO()
     rows = demo_rows(origin)
     writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
@@ -166,4 +170,5 @@ def demo_config(folder: Path, origin: str) -> BuildConfig:
         "proposer": {"baseline": "unet_effnet_lite0", "steps": 12, "batch": 4, "input_px": 128},
         "train": {"baseline": "unet_effnet_lite0", "steps": 30, "batch": 4, "input_px": 128},
     }
+    write_text(folder / "config.yaml", yaml.safe_dump(values, sort_keys=False))
     return resolve_config(parse_settings(BuildConfig, values, "demo"), folder.resolve())

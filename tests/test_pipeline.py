@@ -184,3 +184,11 @@ def test_the_demo_command_makes_a_scored_dataset(tmp_path: Path) -> None:
     scores = json.loads(card.read_text())
     assert scores["split"] == "test" and 0 < scores["metrics"]["iou"] < 1
     assert scores["leaked_samples"] == 0
+    publish = [sys.executable, "-m", "dataset_tools.cli", "publish", str(tmp_path / "config.yaml")]
+    done = subprocess.run(
+        [*publish, "--repo", "me/demo", "--dry-run", "--json"], capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    folder = Path(json.loads(done.stdout)["folder"])
+    assert "license:" in (folder / "README.md").read_text()
+    assert len(list((folder / "data").glob("*.parquet"))) >= 2
