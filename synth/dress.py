@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -22,12 +22,12 @@ from dataset_tools.core.record import Face
 from synth.assets import Garment, garment_from_json, garment_to_json
 from synth.geometry import FaceMesh, build_face, build_mask
 from synth.placement import fit_head_frame, read_landmarks
-from synth.render import composite, dress_face, face_coverage, inside_share
+from synth.render import Effects, composite, dress_face, face_coverage, inside_share
 
 BoolMask = npt.NDArray[np.bool_]
 Floats32 = npt.NDArray[np.float32]
 
-RENDERER = "mesh3d@1"  # method and version; changes whenever a recipe would draw other pixels
+RENDERER = "mesh3d@2"  # method and version; changes whenever a recipe would draw other pixels
 
 MAX_PITCH_DEG = 50.0
 MIN_INSIDE_SHARE = 0.6  # of the mask's grid points
@@ -62,7 +62,7 @@ class Recipe:
     """What a child of a photo wears: index of the face in the sample and its garment, and the options."""
 
     garments: tuple[tuple[int, Garment], ...]
-    shadow: bool
+    effects: Effects
     seed: int
 
 
@@ -195,21 +195,21 @@ def dress_photo(photo: RgbImage, faces: Sequence[Face], recipe: Recipe) -> Dress
     meshes = _meshes(faces, worn)
     order = sorted(meshes, key=lambda i: (meshes[i].frame.px_per_mm, -i))
     covered = {index: face_coverage(meshes[index], size_hw) for index in order}
-    in_front = np.zeros(size_hw, dtype=np.bool_)
-    hidden_by: dict[int, BoolMask] = {}
+    in_front = np.zeros(size_hw, dtype=np.float32)
+    hidden_by: dict[int, Floats32] = {}
     for index in reversed(order):
         hidden_by[index] = in_front.copy()
         if _is_bare_twin(index, worn, covered):
             continue
-        in_front |= covered[index]
+        in_front[covered[index]] = 1.0
     image, light_left = photo, np.ones(size_hw, dtype=np.float32)
     drawn: list[DressedFace] = []
     for index in order:
         if index not in worn:
             if not _is_bare_twin(index, worn, covered):
-                drawn.append(_bare(index, covered[index] & ~hidden_by[index]))
+                drawn.append(_bare(index, covered[index] & (hidden_by[index] < 0.5)))
             continue
-        dressing = dress_face(photo, meshes[index], worn[index], hidden_by[index], shadow=recipe.shadow)
+        dressing = dress_face(photo, meshes[index], worn[index], hidden_by[index], recipe.effects)
         image = composite(image, dressing)
         x, y, width, height = dressing.box
         window = (slice(y, y + height), slice(x, x + width))
@@ -219,7 +219,7 @@ def dress_photo(photo: RgbImage, faces: Sequence[Face], recipe: Recipe) -> Dress
         light_left[window] *= 1.0 - dressing.shadow
         # What this mask covers of farther ones is no longer theirs.
         drawn = [_behind(face, mask, strap) for face in drawn]
-        skin = covered[index] & ~hidden_by[index] & (mask < 0.5) & (strap < 0.5)
+        skin = covered[index] & (hidden_by[index] < 0.5) & (mask < 0.5) & (strap < 0.5)
         strap = strap * (1.0 - mask)
         drawn.append(DressedFace(index, worn[index], _wide(mask), _wide(strap), _wide(amodal), skin))
     shadow = np.rint((1.0 - light_left) * 255).astype(np.uint8)
@@ -272,7 +272,7 @@ def recipe_to_json(recipe: Recipe) -> str:
         {
             "renderer": RENDERER,
             "seed": recipe.seed,
-            "shadow": recipe.shadow,
+            "effects": asdict(recipe.effects),
             "faces": [
                 {"face": index, "garment": garment_to_json(garment)} for index, garment in recipe.garments
             ],
@@ -292,7 +292,7 @@ def recipe_from_json(text: str) -> Recipe:
         if renderer != RENDERER:
             raise DataError(f"recipe is for renderer {renderer}, this is {RENDERER}")
         garments = tuple((int(row["face"]), garment_from_json(row["garment"])) for row in values["faces"])
-        return Recipe(garments, bool(values["shadow"]), int(values["seed"]))
+        return Recipe(garments, Effects(**values["effects"]), int(values["seed"]))
     except (KeyError, TypeError, json.JSONDecodeError) as error:
         raise DataError(f"not a recipe: {error}") from error
 

@@ -94,6 +94,9 @@ class Light:
         return shade
 
 
+EVEN_LIGHT = Light((0.0, 0.0, 0.0), 1.0, 1.0, (1.0, 1.0, 1.0))
+
+
 def vertex_normals(points: Floats, triangles: Ints) -> Floats:
     """(N, 3) unit normals, area-weighted, turned towards the camera for a face that looks at it."""
     corners = points[triangles]
@@ -272,51 +275,6 @@ def points_on_skin(photo: RgbImage, skin: Skin, curves_px: Floats) -> Ints:
     gone = ~like[:, 2:-1] & ~like[:, 3:]
     first = np.where(gone.any(axis=1), gone.argmax(axis=1), like.shape[1] - 2)
     return np.asarray(first + 2, dtype=np.int64)
-
-
-def estimate_blur_px(grey: npt.NDArray[np.uint8]) -> float:
-    """Width of the photo's blur (Gaussian sigma, pixels) from its strongest edges; 0 when there are none.
-
-    Args:
-        grey: (H, W) sRGB grey of the face.
-
-    Source: Zhuo and Sim, Defocus map estimation from a single image, 2011: an edge of blur sigma blurred
-    again by s loses gradient by the factor sqrt(1 + s²/sigma²).
-    """
-    import cv2
-
-    again = 1.0
-    image = grey.astype(np.float32)
-    if min(image.shape) < 16:
-        return 0.0
-    sharp = _gradient(image)
-    soft = _gradient(cv2.GaussianBlur(image, (0, 0), again))
-    strong = sharp > max(float(np.quantile(sharp, 0.97)), 6.0)
-    # Only ridges of the gradient: beside an edge the ratio says nothing.
-    strong &= sharp >= cv2.dilate(sharp, np.ones((3, 3), np.uint8)) - 1e-3
-    if int(strong.sum()) < 12:
-        return 0.0
-    ratio = np.maximum(sharp[strong] / np.maximum(soft[strong], 1e-3), 1.0 + 1e-3)
-    return float(np.clip(np.median(again / np.sqrt(ratio**2 - 1)), 0.0, 4.0))
-
-
-def _gradient(image: Floats32) -> Floats32:
-    import cv2
-
-    slope: Floats32 = np.hypot(cv2.Sobel(image, cv2.CV_32F, 1, 0), cv2.Sobel(image, cv2.CV_32F, 0, 1)) / 8
-    return slope
-
-
-def estimate_noise(grey: npt.NDArray[np.uint8]) -> float:
-    """Standard deviation of the photo's noise in sRGB grey levels, from its flat parts.
-
-    Source: Immerkær, Fast noise variance estimation, 1996, with the median instead of the mean.
-    """
-    import cv2
-
-    kernel = np.array([[1, -2, 1], [-2, 4, -2], [1, -2, 1]], dtype=np.float32)
-    response = np.abs(cv2.filter2D(grey.astype(np.float32), cv2.CV_32F, kernel))
-    return float(np.clip(np.median(response) / (0.6745 * 6.0), 0.0, 8.0))
 
 
 def cast_shadow(alpha: Floats32, receiver: Floats32, light: Light, px_per_mm: float) -> Floats32:

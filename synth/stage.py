@@ -45,6 +45,7 @@ from synth.dress import (
     mesh_of,
     recipe_to_json,
 )
+from synth.render import Effects
 
 _log = logging.getLogger(__name__)
 
@@ -184,7 +185,8 @@ class SynthStage:
                 garments.append((index, garment))
             except ItemFault as fault:
                 unfit.append(Refusal(index, fault.reason, f"face {index}: {fault}"))
-        return Recipe(tuple(garments), self.settings.shadow, child_seed), unfit
+        effects = Effects(shadow=self.settings.shadow)
+        return Recipe(tuple(garments), effects, child_seed), unfit
 
     def _child(
         self, parent: Sample, key: str, recipe: Recipe, dressed: DressedPhoto, images: ImageStore

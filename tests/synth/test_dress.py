@@ -19,13 +19,14 @@ from synth.dress import (
     recipe_to_json,
     replay,
 )
+from synth.render import Effects
 
 LIMITS = Limits(max_yaw_deg=70, min_face_px=60)
 
 
 def recipe_of(*faces: int, design: str = "surgical", seed: int = 1, shadow: bool = True) -> Recipe:
     garments = tuple((i, draw_garment(design, "correct", np.random.default_rng(seed + i))) for i in faces)
-    return Recipe(garments, shadow, seed)
+    return Recipe(garments, Effects(shadow=shadow), seed)
 
 
 def overlap(one: np.ndarray, other: np.ndarray) -> float:

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 
 from synth.assets import draw_garment
-from synth.geometry import bare_triangles, build_face, build_mask, loop_curves, outline_grid
+from synth.geometry import bare_triangles, build_face, build_mask, outline_grid
 from synth.placement import fit_head_frame
+from synth.straps import loop_curves
 from synth.topology import canonical_face, on_surface
 
 

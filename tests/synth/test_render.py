@@ -6,7 +6,7 @@ import pytest
 from synth.assets import draw_garment
 from synth.geometry import build_face
 from synth.placement import fit_head_frame
-from synth.render import composite, dress_face, face_coverage
+from synth.render import Effects, composite, dress_face, face_coverage
 
 
 @pytest.fixture(scope="module", params=["surgical", "cloth"])
@@ -14,7 +14,7 @@ def dressed(request, astronaut):
     face = build_face(astronaut.points, fit_head_frame(astronaut.points))
     garment = draw_garment(request.param, "correct", np.random.default_rng(4))
     nobody = np.zeros(astronaut.rgb.shape[:2], bool)
-    dressing = dress_face(astronaut.rgb, face, garment, nobody)
+    dressing = dress_face(astronaut.rgb, face, garment, nobody, Effects())
     return astronaut.rgb, dressing, composite(astronaut.rgb, dressing)
 
 
@@ -89,7 +89,7 @@ def test_a_face_in_front_hides_the_mask(astronaut):
     garment = draw_garment("surgical", "correct", np.random.default_rng(4))
     in_front = np.zeros(astronaut.rgb.shape[:2], bool)
     in_front[:, : int(astronaut.points[4, 0])] = True
-    dressing = dress_face(astronaut.rgb, face, garment, in_front)
+    dressing = dress_face(astronaut.rgb, face, garment, in_front.astype(np.float32), Effects())
     out = composite(astronaut.rgb, dressing)
     assert np.array_equal(out[in_front], astronaut.rgb[in_front])
     assert dressing.amodal.sum() > 1.5 * dressing.mask.alpha.sum()

@@ -4,6 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
+from synth.camera import estimate_blur_px, estimate_noise
 from synth.fabric import srgb_to_linear
 from synth.geometry import build_face
 from synth.placement import fit_head_frame
@@ -11,9 +12,7 @@ from synth.raster import rasterise
 from synth.shading import (
     Light,
     cast_shadow,
-    estimate_blur_px,
     estimate_light,
-    estimate_noise,
     linear_of_byte,
     linear_to_srgb,
     read_skin,
