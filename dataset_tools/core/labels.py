@@ -53,6 +53,7 @@ class Wearing(StrEnum):
 # Attribute keys of an Instance that several rooms read.
 MASK_TYPE = "mask_type"
 WEARING_STATE = "wearing_state"
+SKIN_ITA = "skin_ita_deg"  # individual typology angle of the wearer, as the photo shows it
 
 MASK_TYPES: tuple[str, ...] = (
     "surgical",

@@ -249,6 +249,12 @@ class Manifest:
         for path in self.shard_paths():
             yield from _read_records(self.directory / "rejections" / path.name, rejection_from_row)
 
+    def shards(self) -> Iterator[tuple[list[Sample], list[Rejection]]]:
+        """Samples and rejections of one shard at a time, for what belongs together."""
+        for path in self.shard_paths():
+            dropped = _read_records(self.directory / "rejections" / path.name, rejection_from_row)
+            yield read_shard_samples(path), dropped
+
     def canonical_digest(self) -> str:
         """Digest of all rows without clock times; equal for interrupted and undisturbed runs."""
         rows = sorted(

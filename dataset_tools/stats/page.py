@@ -6,15 +6,10 @@ sizes, face orientation, masked faces per image, mask types.
 
 from __future__ import annotations
 
-import base64
 import heapq
-import io
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from html import escape
 from pathlib import Path
-
-from PIL import Image
 
 from dataset_tools.core.errors import ConfigError, ItemFault
 from dataset_tools.core.files import write_text
@@ -22,7 +17,6 @@ from dataset_tools.core.images import ImageStore
 from dataset_tools.core.labels import LABEL_COLOURS, MASK_TYPE, Label
 from dataset_tools.core.manifest import Manifest
 from dataset_tools.core.record import Rejection, Sample
-from dataset_tools.core.text import printable
 from dataset_tools.stats import charts
 from dataset_tools.stats.contact_sheet import thumbnail
 from dataset_tools.stats.facts import (
@@ -36,6 +30,9 @@ from dataset_tools.stats.facts import (
     collect_facts,
     in_order,
 )
+from dataset_tools.stats.html import cards, picture, table, text
+from dataset_tools.stats.rendered import RenderedFacts, collect_rendered
+from dataset_tools.stats.rendered_page import render_overlay
 
 # Pictures on the contact sheet of each kind (real with labels, synthetic, real without labels).
 _SHEET_PER_KIND = 12
@@ -50,8 +47,6 @@ _MEANINGS = {
     "published": "from a published dataset",
     "model": "proposed by a model, not confirmed",
 }
-
-Row = Sequence[str | int]
 
 
 def write_report(
@@ -79,8 +74,11 @@ def write_report(
         _rejections(chain.values()),
         {stage: manifest.counts for stage, manifest in chain.items()},
     )
-    page = render_page(facts, list(_figures(choose_samples(last.samples()), images)), title)
-    write_text(out_dir / "report.json", json.dumps(facts.as_json(), indent=2, ensure_ascii=False) + "\n")
+    rendered = collect_rendered(chain["synth"]) if "synth" in chain else RenderedFacts()
+    overlay = render_overlay(rendered, images) if rendered.yields else ""
+    page = render_page(facts, list(_figures(choose_samples(last.samples()), images)), title, overlay)
+    values = {**facts.as_json(), "rendered": rendered.as_json()}
+    write_text(out_dir / "report.json", json.dumps(values, indent=2, ensure_ascii=False) + "\n")
     write_text(out_dir / "report.html", page)
     return out_dir / "report.html"
 
@@ -112,18 +110,13 @@ def _smallest(samples: list[Sample], count: int) -> list[Sample]:
 def _figures(samples: Iterable[Sample], images: ImageStore) -> Iterator[str]:
     for sample in samples:
         try:
-            picture = thumbnail(images.read(sample.image), sample.instances, _THUMBNAIL_PX)
+            small = thumbnail(images.read(sample.image), sample.instances, _THUMBNAIL_PX)
         except ItemFault as fault:
-            yield f"<figure><figcaption><b>{_text(sample.id[:12])}</b> {_text(fault)}</figcaption></figure>"
+            yield f"<figure><figcaption><b>{text(sample.id[:12])}</b> {text(fault)}</figcaption></figure>"
             continue
-        buffer = io.BytesIO()
-        Image.fromarray(picture).save(buffer, "JPEG", quality=85, subsampling=0)
-        data = base64.b64encode(buffer.getvalue()).decode("ascii")
-        height, width = picture.shape[:2]
         yield (
-            f'<figure><img alt="{_text(_caption(sample))}" width="{width}" height="{height}" '
-            f'src="data:image/jpeg;base64,{data}"><figcaption><b>{_text(sample.id[:12])}</b> '
-            f"{_text(_caption(sample))}</figcaption></figure>"
+            f"<figure>{picture(small, _caption(sample))}<figcaption><b>{text(sample.id[:12])}</b> "
+            f"{text(_caption(sample))}</figcaption></figure>"
         )
 
 
@@ -138,13 +131,13 @@ def _caption(sample: Sample) -> str:
     return " · ".join(part for part in parts if part)
 
 
-def render_page(facts: Facts, figures: Sequence[str], title: str) -> str:
-    """The whole page as text; `figures` are finished `<figure>` elements."""
+def render_page(facts: Facts, figures: Sequence[str], title: str, overlay: str = "") -> str:
+    """The whole page as text; `figures` are finished `<figure>` elements, `overlay` a finished section."""
     css = (Path(__file__).parent / "page.css").read_text(encoding="utf-8")
     body = "".join(
         [
-            f"<h1>{_text(title)}</h1>",
-            f'<p class="lead">{_text(_lead(facts))}</p>',
+            f"<h1>{text(title)}</h1>",
+            f'<p class="lead">{text(_lead(facts))}</p>',
             _tiles(facts),
             "<h2>Figure 3 · Sizes, orientation, faces per picture</h2>",
             _figure_three(facts),
@@ -156,6 +149,7 @@ def render_page(facts: Facts, figures: Sequence[str], title: str) -> str:
             _flow(facts),
             "<h2>What was dropped, and why</h2>",
             _dropped(facts),
+            overlay,
             "<h2>Samples with their labels</h2>",
             _legend(),
             f'<div class="sheet">{"".join(figures)}</div>',
@@ -166,7 +160,7 @@ def render_page(facts: Facts, figures: Sequence[str], title: str) -> str:
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
         f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>{_text(title)}</title><style>\n{css}</style></head><body><main>{body}</main></body></html>\n"
+        f"<title>{text(title)}</title><style>\n{css}</style></head><body><main>{body}</main></body></html>\n"
     )
 
 
@@ -194,7 +188,7 @@ def _tiles(facts: Facts) -> str:
 
 def _figure_three(facts: Facts) -> str:
     per_image = in_order(facts.masks_per_image, MASKS_PER_IMAGE)
-    return _cards(
+    return cards(
         (
             "(a) Image sizes",
             charts.columns(
@@ -222,13 +216,13 @@ def _figure_three(facts: Facts) -> str:
 
 def _figure_four(facts: Facts) -> str:
     origins = {_MEANINGS.get(kind, kind): count for kind, count in by_count(facts.drawn_by).items()}
-    return _cards(
+    return cards(
         ("Mask types", charts.bars(by_count(facts.mask_types), "Mask types")),
         ("Wearing states", charts.bars(by_count(facts.wearing_states), "Wearing states")),
         ("Labels", charts.bars(by_count(facts.labels), "Labels")),
         (
             "Who drew the labels",
-            _table(("Origin", "Instances"), list(origins.items())),
+            table(("Origin", "Instances"), list(origins.items())),
         ),
         kind="two",
     )
@@ -236,11 +230,11 @@ def _figure_four(facts: Facts) -> str:
 
 def _origins(facts: Facts) -> str:
     splits = [(split, kind, count) for (split, kind), count in sorted(facts.splits.items())]
-    return _cards(
-        ("Splits", _table(("Split", "Kind", "Pictures"), splits)),
-        ("Sources", _table(("Source", "Pictures"), list(by_count(facts.sources).items()))),
-        ("Licences", _table(("Licence", "Pictures"), list(by_count(facts.licences).items()))),
-        ("Review", _table(("State", "Pictures"), list(by_count(facts.reviews).items()))),
+    return cards(
+        ("Splits", table(("Split", "Kind", "Pictures"), splits)),
+        ("Sources", table(("Source", "Pictures"), list(by_count(facts.sources).items()))),
+        ("Licences", table(("Licence", "Pictures"), list(by_count(facts.licences).items()))),
+        ("Review", table(("State", "Pictures"), list(by_count(facts.reviews).items()))),
         kind="four",
     )
 
@@ -251,7 +245,7 @@ def _flow(facts: Facts) -> str:
         for stage, counts in facts.flow.items()
     ]
     titles = ("Stage", "In", "Kept", "Rejected", "Made new", "Could not be made")
-    return f'<div class="card scroll">{_table(titles, rows)}</div>'
+    return f'<div class="card scroll">{table(titles, rows)}</div>'
 
 
 def _dropped(facts: Facts) -> str:
@@ -260,11 +254,11 @@ def _dropped(facts: Facts) -> str:
     rows = []
     for (stage, reason), count in sorted(facts.rejections.items()):
         examples = "".join(
-            f'<p class="example"><code>{_text(item)}</code><br>{_text(detail)}</p>'
+            f'<p class="example"><code>{text(item)}</code><br>{text(detail)}</p>'
             for item, detail in facts.examples[(stage, reason)]
         )
         rows.append(
-            f'<tr><td class="word">{_text(stage)}</td><td class="word">{_text(reason)}</td>'
+            f'<tr><td class="word">{text(stage)}</td><td class="word">{text(reason)}</td>'
             f'<td class="number">{count:,}</td><td>{examples}</td></tr>'
         )
     return (
@@ -280,32 +274,3 @@ def _legend() -> str:
         for label, colour in LABEL_COLOURS.items()
     )
     return f'<div class="legend">{"".join(entries)}</div>'
-
-
-def _cards(*cards: tuple[str, str], kind: str = "") -> str:
-    shown = (f'<section class="card"><h3>{_text(title)}</h3>{content}</section>' for title, content in cards)
-    return f'<div class="charts {kind}">{"".join(shown)}</div>'
-
-
-def _table(titles: Sequence[str], rows: Sequence[Row]) -> str:
-    if not rows:
-        return '<p class="note">None.</p>'
-    numeric = [isinstance(cell, int) for cell in rows[0]]
-    head = "".join(
-        f"<th{' class=number' if is_number else ''}>{_text(title)}</th>"
-        for title, is_number in zip(titles, numeric, strict=True)
-    )
-    lines = (
-        "".join(
-            f'<td class="number">{cell:,}</td>' if isinstance(cell, int) else f"<td>{_text(cell)}</td>"
-            for cell in row
-        )
-        for row in rows
-    )
-    body = "".join(f"<tr>{line}</tr>" for line in lines)
-    return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
-
-
-def _text(value: object) -> str:
-    """Foreign words as harmless HTML text; control characters are shown, not obeyed."""
-    return escape(printable(str(value)), quote=True)
