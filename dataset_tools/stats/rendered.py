@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -81,8 +82,9 @@ def _count_yields(facts: RenderedFacts, samples: Sequence[Sample], rejections: I
     photos = {item.provenance.item_key: item for item in samples if not item.is_synthetic}
     refused: dict[str, dict[int | None, str]] = defaultdict(dict)
     for row in rejections:
-        key, index = _child_and_face(row.item_key)
-        refused[key][index] = row.reason.value
+        found = _CHILD_KEY.fullmatch(row.item_key)
+        if found is not None:
+            refused[found[1]][None if found[2] is None else int(found[2])] = row.reason.value
     children = {item.provenance.item_key: item for item in samples if item.is_synthetic}
     for key in sorted({*children, *refused}):
         photo = photos.get(key.rpartition("#synth")[0])
@@ -97,9 +99,8 @@ def _count_yields(facts: RenderedFacts, samples: Sequence[Sample], rejections: I
                 facts.yields[_yaw_bin(face)][outcome] += 1
 
 
-def _child_and_face(key: str) -> tuple[str, int | None]:
-    child, _, face = key.rpartition("/face")
-    return (child, int(face)) if child and face.isdigit() else (key, None)
+# Item keys of a child that could not be made, and of a face that stayed bare in one that was.
+_CHILD_KEY = re.compile(r"(?s)(.*#synth\d+)(?:/face(\d+))?")
 
 
 def _yaw_bin(face: Face) -> int | None:

@@ -64,6 +64,7 @@ def built(tmp_path_factory):
 
     rows = [
         refused("a#synth1/face1", Reason.MASK_OFF_IMAGE),
+        refused("a#synth0/face0/occluder", Reason.POSE),  # the mask is there all the same
         refused("b#synth0", Reason.POSE),
     ]
     directory = root / "manifests" / "synth"
