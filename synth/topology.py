@@ -162,3 +162,67 @@ def on_surface(points_mm: Floats, skin: Floats) -> Floats:
         corner_a + weight_b[..., None] * (corner_b - corner_a) + weight_c[..., None] * (corner_c - corner_a)
     )
     return surface
+
+
+# Skull of an adult: middle and half axes; as wide as the face between the ears, less a little, so that
+# nothing that lies on the head is hidden by it.
+_SKULL_MIDDLE_MM = np.array([0.0, -22.0, 77.0])
+_SKULL_HALF_MM = np.array([0.98, 95.0, 97.0])
+_BEFORE_EARS = (234, 454)
+
+
+def behind_skull(points_mm: Floats, face_mm: Floats, rotation: Floats) -> npt.NDArray[np.bool_]:
+    """Which points the head itself hides from the camera.
+
+    The face surface ends at the ears and the hairline; what lies behind head and hair needs this as well.
+
+    Args:
+        points_mm: (..., 3) head space.
+        face_mm: (>= 468, 3) the face, head space.
+        rotation: (3, 3) head space to image space, from the head frame.
+
+    Returns:
+        (...,) bool.
+    """
+    left, right = face_mm[list(_BEFORE_EARS), 0]
+    half = _SKULL_HALF_MM * (max((right - left) / 2, 1.0), 1.0, 1.0)
+    # Head space shrunk until the skull is a unit ball; the ray runs from the point towards the camera.
+    ray = -rotation[2] / half
+    ray = ray / np.linalg.norm(ray)
+    start = (points_mm - _SKULL_MIDDLE_MM - ((left + right) / 2, 0.0, 0.0)) / half
+    along = start @ ray
+    nearest = (start**2).sum(axis=-1) - along**2
+    hidden: npt.NDArray[np.bool_] = (nearest < 1.0) & (along < 0.0)
+    return hidden
+
+
+def lift_over(
+    rays: Floats, radius: Floats, inside: Floats, skin: Floats, bare: Ints, gap_mm: float
+) -> Floats:
+    """How much a cloth over a face must rise so that no landmark under it pokes through.
+
+    Args:
+        rays: (rows, columns, 3) unit directions of the cloth's points from `inside`.
+        radius: (rows, columns) their distance from it.
+        inside: (3,) point inside the head.
+        skin: (>= 468, 3) vertices of the face, from `extend_below_jaw`.
+        bare: (T, 3) triangles that the cloth does not wholly cover; their vertices may stay in front.
+        gap_mm: distance to keep from the skin.
+
+    Returns:
+        (rows, columns) >= 0, smooth.
+    """
+    import cv2
+
+    covered = np.setdiff1d(np.arange(SURFACE_COUNT), bare)
+    points = skin[covered] - inside
+    height = np.linalg.norm(points, axis=1)
+    nearest = ((points / height[:, None]) @ rays.reshape(-1, 3).T).argmax(axis=1)
+    short = height + gap_mm - radius.ravel()[nearest]
+    lift: Floats = np.zeros(radius.shape)
+    np.maximum.at(lift.reshape(-1), nearest, short)
+    if not lift.any():
+        return lift
+    # Wide enough that the blur takes nothing from the points themselves.
+    wide = cv2.dilate(lift, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (7, 7)))
+    return np.asarray(cv2.GaussianBlur(wide, (0, 0), 1.3, borderType=cv2.BORDER_REPLICATE))

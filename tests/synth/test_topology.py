@@ -4,7 +4,15 @@ from collections import Counter
 
 import numpy as np
 
-from synth.topology import BELOW_JAW_MM, JAW, NECK_MM, canonical_face, extend_below_jaw, on_surface
+from synth.topology import (
+    BELOW_JAW_MM,
+    JAW,
+    NECK_MM,
+    behind_skull,
+    canonical_face,
+    extend_below_jaw,
+    on_surface,
+)
 
 
 def test_the_surface_is_a_disk_bounded_by_the_face_oval():
@@ -45,3 +53,15 @@ def test_skin_below_the_jaw_lies_below_and_behind_it():
     assert below_chin[1] > chin[1]
     assert below_chin[2] > chin[2]
     assert np.isclose(np.linalg.norm(below_chin - chin), BELOW_JAW_MM[0])
+
+
+def test_the_skull_hides_the_far_side_of_the_head_and_nothing_on_the_near_side():
+    face = canonical_face().vertices_mm
+    ears = np.array([[-79.0, 5.0, 75.0], [79.0, 5.0, 75.0]])
+    straight = np.eye(3)
+    assert not behind_skull(face, face, straight).any()
+    assert not behind_skull(ears, face, straight).any()
+    yaw = np.radians(45.0)  # looks to the right: the viewer's left ear is near
+    turned = np.array([[np.cos(yaw), 0, -np.sin(yaw)], [0, 1, 0], [np.sin(yaw), 0, np.cos(yaw)]])
+    assert behind_skull(ears, face, turned).tolist() == [False, True]
+    assert behind_skull(np.array([0.0, -20.0, 200.0]), face, straight)
