@@ -1,27 +1,61 @@
-"""Procedural cloth: colour and relief of a mask, on a regular grid of texels, from a few numbers.
+"""Procedural cloth: the colour of a mask on a regular grid of texels, from a few numbers.
 
 All sizes are in millimetres on the cloth, so a fabric looks the same on a small and a large face; detail
-finer than a texel fades out instead of turning into moiré.
+finer than a texel fades out instead of turning into moiré. What stands off the surface is in `relief.py`.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from functools import cache
+from typing import Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
 
-from synth.geometry import MaskShape
-
 Floats32 = npt.NDArray[np.float32]
-Pattern = Literal["plain", "stripes", "checks", "dots"]
-PATTERNS: tuple[Pattern, ...] = ("plain", "stripes", "checks", "dots")
 Rgb = tuple[int, int, int]
+Pattern = Literal[
+    "plain",
+    "stripes",
+    "checks",
+    "dots",
+    "plaid",
+    "floral",
+    "camouflage",
+    "denim",
+    "paisley",
+    "blobs",
+    "picture",
+    "lettering",
+    "logo",
+    "photo",
+]
+PATTERNS: tuple[Pattern, ...] = get_args(Pattern)
+Weave = Literal["woven", "fibre", "knit"]
+Lines = Literal["none", "fold", "panels", "bill", "cup"]
 
-_HEM_STEP_MM = 0.35
-_STITCH_MM = 3.0
-_FOLD_MM = 1.4  # width over which a pleat falls back
+MIN_REFLECTANCE = 0.010  # linear; no dye is blacker
+_DIRT: Rgb = (104, 84, 62)
+_BANK = 1024
+_WEAVE_CELL_MM = 0.7
+_BLOTCH_CELL_MM = 3.0
+
+
+@dataclass(frozen=True)
+class Window:
+    """A clear pane in a mask, a rounded rectangle around its middle line.
+
+    Attributes:
+        middle_v: height of its middle on the cloth, 0 top – 1 bottom.
+        half_width_mm, half_height_mm: its size.
+        opacity: how much of what is behind it the pane hides, 0–1.
+    """
+
+    middle_v: float
+    half_width_mm: float
+    half_height_mm: float
+    opacity: float
 
 
 @dataclass(frozen=True)
@@ -29,27 +63,59 @@ class Fabric:
     """How a cloth looks.
 
     Attributes:
-        pattern: what is printed or woven.
-        ground, ink: the two colours, sRGB 0–255; `ink` draws the pattern.
-        period_mm: pattern repeat.
-        angle_deg: direction of the pattern.
+        pattern: what is printed or woven; "photo" takes the picture named by `texture`.
+        ground, ink, accent: its colours, sRGB 0–255; `ink` and `accent` draw the pattern.
+        trim: colour of the hem.
         weave: contrast of threads or fibres, 0–1.
+        cloth: what it is made of.
         wrinkle_mm: depth of the wrinkles.
         hem_mm: width of the hem along the edges.
         stitched: whether the hem shows a row of stitches.
-        seed: of the noise in weave and wrinkles.
+        seed: of the noise in weave and wrinkles, and of the pattern's motifs.
+        period_mm: pattern repeat.
+        angle_deg: direction of the pattern.
+        sheen: strength of the gloss, 0–1: what makes black cloth look like cloth.
+        dirt: how stained, 0–1.
+        lines: welds and ribs of a respirator, drawn as relief.
+        stamp: small lettering beside the middle.
+        window: a clear pane, or None.
+        texture: SHA-256 of a user's picture of the cloth ("" = none), see `synth.textures`.
     """
 
     pattern: Pattern
     ground: Rgb
     ink: Rgb
-    period_mm: float
-    angle_deg: float
+    accent: Rgb
+    trim: Rgb
     weave: float
+    cloth: Weave
     wrinkle_mm: float
     hem_mm: float
     stitched: bool
     seed: int
+    period_mm: float = 10.0
+    angle_deg: float = 0.0
+    sheen: float = 0.05
+    dirt: float = 0.0
+    lines: Lines = "none"
+    stamp: str = ""
+    window: Window | None = None
+    texture: str = ""
+
+
+@dataclass(frozen=True)
+class Dye:
+    """Colour of every texel as layers over a ground, so that light is applied to a few colours only.
+
+    Attributes:
+        ground: (3,) linear reflectance, or (H, W, 3) for a picture.
+        layers: coverage (H, W) in [0, 1] and (3,) linear reflectance of each, from below.
+        threads: (H, W) factor of the uneven weave.
+    """
+
+    ground: Floats32
+    layers: tuple[tuple[Floats32, Floats32], ...]
+    threads: Floats32
 
 
 def srgb_to_linear(value_01: npt.ArrayLike) -> Floats32:
@@ -60,6 +126,11 @@ def srgb_to_linear(value_01: npt.ArrayLike) -> Floats32:
     return np.where(value <= 0.04045, low, high).astype(np.float32)
 
 
+def reflectance_of(colour: Rgb) -> Floats32:
+    """(3,) linear reflectance of an sRGB colour, at least `MIN_REFLECTANCE`."""
+    return np.maximum(srgb_to_linear(np.array(colour) / 255), np.float32(MIN_REFLECTANCE))
+
+
 def cloth_axes(size_mm: tuple[float, float], texels_hw: tuple[int, int]) -> tuple[Floats32, Floats32]:
     """Cloth coordinates of the texels: x (1, W) from the middle, y (H, 1) from the top edge, millimetres."""
     height, width = texels_hw
@@ -68,116 +139,107 @@ def cloth_axes(size_mm: tuple[float, float], texels_hw: tuple[int, int]) -> tupl
     return x, y
 
 
+def dye(fabric: Fabric, size_mm: tuple[float, float], texels_hw: tuple[int, int]) -> Dye:
+    """The colours of a cloth.
+
+    Raises:
+        DataError: a user's texture that is not loaded (`synth.textures`).
+    """
+    from synth.patterns import pattern_layers
+    from synth.prints import picture_of, print_layers
+
+    layers: list[tuple[Floats32, Floats32]] = []
+    ground = reflectance_of(fabric.ground)
+    picture = picture_of(fabric, size_mm, texels_hw)
+    if picture is not None:
+        ground = np.maximum(picture, np.float32(MIN_REFLECTANCE))
+    for amount, colour in pattern_layers(fabric, size_mm, texels_hw):
+        layers.append((amount, reflectance_of(colour)))
+    for amount, colour in print_layers(fabric, size_mm, texels_hw):
+        layers.append((amount, reflectance_of(colour)))
+    if fabric.trim != fabric.ground and fabric.hem_mm > 0:
+        layers.append((_hem_band(fabric, size_mm, texels_hw), reflectance_of(fabric.trim)))
+    if fabric.dirt > 0:
+        blotch = noise_field("blotch", fabric.seed + 7, size_mm, texels_hw)
+        stain = np.clip(0.5 * blotch - 0.25, 0.0, 0.8) * np.float32(fabric.dirt)
+        layers.append((stain, reflectance_of(_DIRT)))
+    return Dye(ground, tuple(layers), _threads(fabric, size_mm, texels_hw))
+
+
 def albedo(fabric: Fabric, size_mm: tuple[float, float], texels_hw: tuple[int, int]) -> Floats32:
-    """Reflectance of every texel, (H, W, 3) linear light in [0, 1]."""
+    """Reflectance of every texel, (H, W, 3) linear light in [0, 1].
+
+    Raises:
+        DataError: a user's texture that is not loaded.
+    """
+    found = dye(fabric, size_mm, texels_hw)
+    colour = np.broadcast_to(found.ground, (*texels_hw, 3))
+    for amount, layer in found.layers:
+        colour = colour + amount[..., None] * (layer - colour)
+    return np.clip(colour * found.threads[..., None], 0.0, 1.0).astype(np.float32)
+
+
+def _hem_band(fabric: Fabric, size_mm: tuple[float, float], texels_hw: tuple[int, int]) -> Floats32:
     x, y = cloth_axes(size_mm, texels_hw)
-    texel_mm = size_mm[0] / texels_hw[1]
-    ground = srgb_to_linear(np.array(fabric.ground) / 255)
-    ink = srgb_to_linear(np.array(fabric.ink) / 255)
-    amount = _ink_amount(fabric, x, y, texel_mm)[..., None]
-    threads = 1.0 + fabric.weave * _threads(fabric, size_mm, texels_hw)[..., None]
-    colour: Floats32 = np.clip((ground + amount * (ink - ground)) * threads, 0.0, 1.0).astype(np.float32)
-    return colour
-
-
-def _ink_amount(fabric: Fabric, x: Floats32, y: Floats32, texel_mm: float) -> Floats32:
-    if fabric.pattern == "plain":
-        return np.zeros(np.broadcast_shapes(x.shape, y.shape), dtype=np.float32)
-    angle = np.radians(fabric.angle_deg)
-    along = (np.cos(angle) * x + np.sin(angle) * y) / fabric.period_mm
-    across = (np.cos(angle) * y - np.sin(angle) * x) / fabric.period_mm
-    edge = max(texel_mm / fabric.period_mm, 0.03)
-    if fabric.pattern == "stripes":
-        return _band(along, 0.5, edge)
-    if fabric.pattern == "checks":
-        # Gingham: half-strength bands both ways, full where they cross.
-        half: Floats32 = (_band(along, 0.5, edge) + _band(across, 0.5, edge)) / np.float32(2)
-        return half
-    shifted = along + 0.5 * (np.floor(across) % 2)
-    radius = np.hypot(shifted - np.floor(shifted) - 0.5, across - np.floor(across) - 0.5)
-    dots: Floats32 = np.clip((0.27 - radius) / edge + 0.5, 0.0, 1.0).astype(np.float32)
-    return dots
-
-
-def _band(phase: Floats32, share: float, edge: float) -> Floats32:
-    # 1 inside a band of the repeat, with edges one texel soft.
-    distance = np.abs(phase - np.floor(phase) - 0.5)
-    band: Floats32 = np.clip((share / 2 - distance) / edge + 0.5, 0.0, 1.0).astype(np.float32)
+    soft = max(size_mm[0] / texels_hw[1], 0.3)
+    beside = np.clip((fabric.hem_mm - (size_mm[0] / 2 - np.abs(x))) / soft + 0.5, 0.0, 1.0)
+    above = np.clip((fabric.hem_mm - np.minimum(y, size_mm[1] - y)) / soft + 0.5, 0.0, 1.0)
+    band: Floats32 = np.maximum(beside, above)
     return band
 
 
 def _threads(fabric: Fabric, size_mm: tuple[float, float], texels_hw: tuple[int, int]) -> Floats32:
-    # Threads every 0.7 mm with uneven thickness; averaging to the texel size removes what cannot be seen.
-    fine = _noise(fabric.seed, size_mm, texels_hw, cell_mm=0.7, blur_mm=(0.0, 0.0), amplitude=0.07)
-    blotch = _noise(fabric.seed + 1, size_mm, texels_hw, cell_mm=3.0, blur_mm=(6.0, 6.0), amplitude=0.05)
-    return fine + blotch
+    # Threads of uneven thickness; averaging to the texel size removes what cannot be seen.
+    fine = noise_field("weave", fabric.seed, size_mm, texels_hw)
+    blotch = noise_field("blotch", fabric.seed + 1, size_mm, texels_hw)
+    strength = fabric.weave * (1.6 if fabric.pattern == "denim" else 1.0)
+    fine *= np.float32(0.07 * strength)
+    fine += np.float32(0.05 * fabric.weave) * blotch
+    fine += np.float32(1.0)
+    return fine
 
 
-def _noise(
-    seed: int,
-    size_mm: tuple[float, float],
-    texels_hw: tuple[int, int],
-    *,
-    cell_mm: float,
-    blur_mm: tuple[float, float],
-    amplitude: float,
-) -> Floats32:
+# Cell size (mm), blur across and down (cells) of the kinds of noise.
+_NOISES = {
+    "weave": (_WEAVE_CELL_MM, 0.0, 0.0),
+    "blotch": (_BLOTCH_CELL_MM, 2.0, 2.0),
+    "wrinkles": (2.0, 7.0, 2.0),
+    "creases": (1.5, 3.0, 1.8),
+}
+
+
+@cache
+def _noise_bank(kind: str) -> Floats32:
+    # One large field of unit variance per kind; a cloth is a window of it that its seed chooses.
     import cv2
 
-    columns = max(round(size_mm[0] / cell_mm), 4)
-    rows = max(round(size_mm[1] / cell_mm), 4)
-    field = np.random.default_rng(seed).standard_normal((rows, columns), dtype=np.float32)
-    if blur_mm[0] > 0:
-        field = cv2.GaussianBlur(field, (0, 0), blur_mm[0] / cell_mm, sigmaY=blur_mm[1] / cell_mm)
-        field /= max(float(field.std()), 1e-6)
-    shrinks = texels_hw[1] < columns
-    how = cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC
-    resized = cv2.resize(field, (texels_hw[1], texels_hw[0]), interpolation=how)
-    return np.asarray(resized, dtype=np.float32) * np.float32(amplitude)
+    _, across, down = _NOISES[kind]
+    rng = np.random.default_rng(sorted(_NOISES).index(kind))
+    size = _BANK if kind == "weave" else _BANK // 2
+    field = rng.standard_normal((size, size), dtype=np.float32)
+    if across > 0:
+        field = np.asarray(cv2.GaussianBlur(field, (0, 0), across, sigmaY=down), dtype=np.float32)
+    return field / np.float32(field.std())
 
 
-def relief_mm(
-    fabric: Fabric, shape: MaskShape, size_mm: tuple[float, float], texels_hw: tuple[int, int]
-) -> Floats32:
-    """Height of the cloth above its smooth surface, (H, W) millimetres: pleats, hem, wrinkles."""
-    x, y = cloth_axes(size_mm, texels_hw)
-    texel_mm = size_mm[0] / texels_hw[1]
-    u = 2 * x / size_mm[0]
-    v = y / size_mm[1]
-    height = _pleats(shape, u, v, size_mm[1], texel_mm)
-    height = height + _hem(fabric, x, y, size_mm, texel_mm)
-    if fabric.wrinkle_mm > 0:
-        away = np.clip((1 - np.abs(u)) * 4, 0.3, 1) * np.clip(np.minimum(v, 1 - v) * 6, 0.2, 1)
-        wide = _noise(fabric.seed + 2, size_mm, texels_hw, cell_mm=2.0, blur_mm=(16.0, 4.0), amplitude=1.0)
-        fine = _noise(fabric.seed + 3, size_mm, texels_hw, cell_mm=1.5, blur_mm=(5.0, 3.0), amplitude=0.35)
-        height = height + fabric.wrinkle_mm * away * (wide + fine)
-    return height.astype(np.float32)
+def noise_field(kind: str, seed: int, size_mm: tuple[float, float], texels_hw: tuple[int, int]) -> Floats32:
+    """A field of noise on the cloth, (H, W), unit variance where a texel is no larger than a cell.
 
+    Args:
+        kind: "weave", "blotch", "wrinkles" or "creases".
+        seed: chooses the part of the noise.
+        size_mm: width and height of the cloth.
+        texels_hw: rows and columns.
+    """
+    import cv2
 
-def _pleats(shape: MaskShape, u: Floats32, v: Floats32, height_mm: float, texel_mm: float) -> Floats32:
-    total = np.zeros(np.broadcast_shapes(u.shape, v.shape), dtype=np.float32)
-    if shape.pleats == 0:
-        return total
-    fold = max(_FOLD_MM, 1.2 * texel_mm)
-    open_in_the_middle = 0.55 + 0.45 * np.abs(u) ** 1.5
-    for k in range(shape.pleats):
-        line = (0.30 + 0.44 * k / max(shape.pleats - 1, 1)) * height_mm + 3.0 * (1 - u**2)
-        below = v * height_mm - line
-        # The cloth rises slowly towards the fold and falls back behind it.
-        rise = np.clip(1 + below / (0.13 * height_mm), 0, 1) ** 2
-        fall = np.clip(1 - below / fold, 0, 1)
-        total += (shape.pleat_depth * open_in_the_middle * rise * fall).astype(np.float32)
-    return total
-
-
-def _hem(fabric: Fabric, x: Floats32, y: Floats32, size_mm: tuple[float, float], texel_mm: float) -> Floats32:
-    to_edge = np.minimum(np.minimum(size_mm[0] / 2 - np.abs(x), y), size_mm[1] - y)
-    soft = max(0.8, texel_mm)
-    step = np.clip((fabric.hem_mm - to_edge) / soft + 0.5, 0, 1) * _HEM_STEP_MM
-    rounded = -0.6 * np.clip(1 - to_edge / 1.2, 0, 1) ** 2
-    hem = step + rounded
-    if fabric.stitched and texel_mm < _STITCH_MM / 3:
-        run = np.cos(2 * np.pi / _STITCH_MM * np.where(size_mm[0] / 2 - np.abs(x) < y, y, x))
-        row = np.exp(-(((to_edge - 0.75 * fabric.hem_mm) / 0.6) ** 2))
-        hem = hem - 0.22 * row * (0.6 + 0.4 * run)
-    return np.asarray(hem, dtype=np.float32)
+    bank, cell_mm = _noise_bank(kind), _NOISES[kind][0]
+    columns = int(np.clip(round(size_mm[0] / cell_mm), 4, len(bank) - 1))
+    rows = int(np.clip(round(size_mm[1] / cell_mm), 4, len(bank) - 1))
+    rng = np.random.default_rng(seed)
+    x, y, flips = rng.integers((len(bank) - columns, len(bank) - rows, 2))
+    window = bank[y : y + rows, x : x + columns]
+    if flips:
+        window = window[:, ::-1]
+    how = cv2.INTER_AREA if texels_hw[1] < columns else cv2.INTER_LINEAR
+    return np.asarray(cv2.resize(window, (texels_hw[1], texels_hw[0]), interpolation=how), dtype=np.float32)
