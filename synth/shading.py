@@ -1,4 +1,4 @@
-"""Light, exposure, sharpness and noise read off a photo, and the shadow a mask casts on it.
+"""Light and exposure read off a photo.
 
 Everything is in linear light unless a name says sRGB; normals and light directions are in image space
 (x right, y down, z away from the camera), so a surface that looks at the camera has normal (0, 0, -1).
@@ -22,24 +22,27 @@ Ints = npt.NDArray[np.int64]
 
 LUMINANCE = np.array([0.2126, 0.7152, 0.0722], dtype=np.float32)  # Rec. 709
 
-# Reflectance of skin in linear light: light and dark end of what cameras are exposed for (choice, between
-# the ITA classes "light" and "brown").
-_LIGHT_SKIN = 0.40
-_DARK_SKIN = 0.07
+# Cameras and people expose for a full range: over 21 real white masks (MFSD) the linear level of the mask
+# hardly follows that of the skin above it. An exponent of 0.1-0.2 predicts it best (spread 20 %); taking all
+# skin for equally light, which is an exponent of 1, is off by a factor of two.
+_SKIN_EXPONENT = 0.2
+_WHITE_OVER_SKIN = 1.18
+_OVER_BRIGHTEST = 1.5  # white is at most this much brighter than the brightest of the photo: dark scenes
+_LIGHTEST_SKIN = 0.55  # reflectance in linear light: skin this bright leaves no doubt
+_DARKEST_SKIN = 0.03
 _MAX_EXPOSURE = 1.05
 _DARKEST_SHADE = 0.42
 _LIT_MOST = 1.6
 _MOST_DIRECTED = 0.75
+# Cloth shows light harder than skin, which scatters it, and masks are darker towards the chest: chosen so that
+# drawn masks differ from top to bottom as real ones do.
+_CLOTH_CONTRAST = 1.25
+_BELOW = 0.35
 _RIDGE = 0.02
+_USUAL_LIGHT = (0.0, -0.35, -0.25)  # from above and in front; counts where the skin does not tell
 # What passes for skin beside the face, against the median of the face: luminance ratio, chromaticity.
 _SKIN_LEVELS = (0.22, 2.6)
 _SKIN_HUE = 0.09
-
-_CONTACT_MM = 2.2
-_CAST_MM = 6.0
-_CAST_SHIFT_MM = 5.0
-_CONTACT_STRENGTH = 0.30
-_CAST_STRENGTH = 0.42
 
 
 @cache
@@ -49,7 +52,8 @@ def linear_of_byte() -> Floats32:
 
 
 @cache
-def _byte_of_linear() -> npt.NDArray[np.uint8]:
+def byte_of_linear() -> npt.NDArray[np.uint8]:
+    """sRGB byte of 65,536 even steps of linear light from 0 to 1."""
     value = np.arange(65536) / 65535
     srgb = np.where(value <= 0.0031308, 12.92 * value, 1.055 * value ** (1 / 2.4) - 0.055)
     codes: npt.NDArray[np.uint8] = np.rint(srgb * 255).astype(np.uint8)
@@ -59,7 +63,7 @@ def _byte_of_linear() -> npt.NDArray[np.uint8]:
 def linear_to_srgb(linear: Floats32) -> RgbImage:
     """Linear light in [0, 1] (clipped) to sRGB bytes."""
     codes = (np.clip(linear, 0.0, 1.0) * 65535 + 0.5).astype(np.uint16)
-    return _byte_of_linear()[codes]
+    return byte_of_linear()[codes]
 
 
 @dataclass(frozen=True)
@@ -72,6 +76,7 @@ class Light:
         exposure: linear value of a white surface under mean light.
         tint: (3,) colour of the light, luminance 1.
         saturation: 0 for a black-and-white photo, 1 for one in full colour.
+        below: share of light that a surface looking straight down misses: the body is beneath.
     """
 
     direction: tuple[float, float, float]
@@ -79,6 +84,7 @@ class Light:
     exposure: float
     tint: tuple[float, float, float]
     saturation: float = 1.0
+    below: float = 0.0
 
     def colour(self, reflectance: Floats32) -> Floats32:
         """Linear colour, in the photo's light and saturation, of (..., 3) reflectances; shade left out."""
@@ -90,6 +96,7 @@ class Light:
     def shade(self, normals: Floats32) -> Floats32:
         """Brightness of surfaces with these (..., 3) unit normals."""
         lit = self.ambient * (1.0 + normals @ np.asarray(self.direction, dtype=np.float32))
+        lit *= 1.0 - np.float32(self.below) * np.maximum(normals[..., 1], 0.0)
         shade: Floats32 = np.clip(lit, _DARKEST_SHADE, _LIT_MOST).astype(np.float32)
         return shade
 
@@ -191,24 +198,25 @@ def estimate_light(photo: RgbImage, skin: Skin) -> Light:
     saturation = _saturation(skin.patch)
     if int(seen.sum()) < 30:
         mean = float(np.median(skin.patch @ LUMINANCE))
-        return Light((0.0, 0.0, 0.0), 1.0, _exposure(mean, scene), tint, saturation)
+        return Light((0.0, 0.0, 0.0), 1.0, _exposure(mean, scene), tint, saturation, _BELOW)
     brightness = (skin.colours[seen] @ LUMINANCE).astype(np.float64)
     level = max(float(np.median(brightness)), 1e-4)
     ambient, directed = _fit_light(skin.normals[seen], brightness / level)
     strength = float(np.linalg.norm(directed)) / ambient
-    directed = directed / ambient * min(1.0, _MOST_DIRECTED / max(strength, 1e-9))
+    directed = directed / ambient * min(_CLOTH_CONTRAST, _MOST_DIRECTED / max(strength, 1e-9))
     towards = (float(directed[0]), float(directed[1]), float(directed[2]))
-    return Light(towards, ambient, _exposure(level, scene), tint, saturation)
+    return Light(towards, ambient, _exposure(level, scene), tint, saturation, _BELOW)
 
 
 def _fit_light(normals: Floats, brightness: Floats) -> tuple[float, Floats]:
     basis = np.concatenate([np.ones((len(normals), 1)), normals], axis=1)
     weights: npt.NDArray[np.floating] = np.ones(len(normals))
     ridge = np.diag([0.0, 1.0, 1.0, 1.0]) * _RIDGE * len(normals)
+    expected = ridge @ np.array([0.0, *_USUAL_LIGHT])
     solution: Floats = np.zeros(4)
     for _ in range(6):
         weighted = basis * weights[:, None]
-        solution = np.linalg.solve(basis.T @ weighted + ridge, weighted.T @ brightness)
+        solution = np.linalg.solve(basis.T @ weighted + ridge, weighted.T @ brightness + expected)
         residual = brightness - basis @ solution
         spread = max(1.4826 * float(np.median(np.abs(residual))), 0.02)
         weights = np.maximum(1 - (residual / (4.0 * spread)) ** 2, 0.0) ** 2
@@ -218,10 +226,11 @@ def _fit_light(normals: Floats, brightness: Floats) -> tuple[float, Floats]:
 
 
 def _exposure(skin: float, scene: Floats) -> float:
-    # Light skin tells the exposure; dark skin and a dark photo look alike, so the brightest tenth of the
-    # photo may raise it, up to what dark skin would explain.
-    bright = float(np.quantile(scene @ LUMINANCE, 0.9))
-    return float(np.clip(max(skin / _LIGHT_SKIN, min(bright, skin / _DARK_SKIN)), 0.02, _MAX_EXPOSURE))
+    # Dark skin and a dark photo look alike by the skin alone; the brightest of the photo tells them apart.
+    brightest = float(np.quantile(scene @ LUMINANCE, 0.98))
+    guess = min(_WHITE_OVER_SKIN * max(skin, 1e-4) ** _SKIN_EXPONENT, _OVER_BRIGHTEST * brightest)
+    possible = np.clip(guess, skin / _LIGHTEST_SKIN, skin / _DARKEST_SKIN)
+    return float(np.clip(possible, 0.02, _MAX_EXPOSURE))
 
 
 def _scene(photo: RgbImage) -> Floats:
@@ -275,30 +284,3 @@ def points_on_skin(photo: RgbImage, skin: Skin, curves_px: Floats) -> Ints:
     gone = ~like[:, 2:-1] & ~like[:, 3:]
     first = np.where(gone.any(axis=1), gone.argmax(axis=1), like.shape[1] - 2)
     return np.asarray(first + 2, dtype=np.int64)
-
-
-def cast_shadow(alpha: Floats32, receiver: Floats32, light: Light, px_per_mm: float) -> Floats32:
-    """How much light the mask takes from the skin around it.
-
-    Args:
-        alpha: (H, W) coverage of the mask in [0, 1].
-        receiver: (H, W) coverage of skin that can receive shadow.
-        light: light on the face.
-        px_per_mm: scale.
-
-    Returns:
-        (H, W) in [0, 1], steps of 1/255: the photo is multiplied by one minus this. Not part of any label.
-    """
-    import cv2
-
-    contact = cv2.GaussianBlur(alpha, (0, 0), max(_CONTACT_MM * px_per_mm, 0.5))
-    x, y, _ = light.direction
-    # Without a directed part light still comes mostly from above.
-    shift = _CAST_SHIFT_MM * px_per_mm * np.array([np.clip(-2 * x, -1, 1), np.clip(0.7 - 2 * y, -0.2, 1.2)])
-    move = np.array([[1.0, 0.0, shift[0]], [0.0, 1.0, shift[1]]])
-    moved = cv2.warpAffine(alpha, move, (alpha.shape[1], alpha.shape[0]), flags=cv2.INTER_LINEAR)
-    cast = cv2.GaussianBlur(moved, (0, 0), max(0.5 * _CAST_MM * px_per_mm, 0.5))
-    shadow = 1 - (1 - _CONTACT_STRENGTH * contact) * (1 - _CAST_STRENGTH * cast)
-    steps = np.floor(shadow * receiver * 255)  # less than one step is no shadow
-    quantised: Floats32 = (steps / 255).astype(np.float32)
-    return quantised

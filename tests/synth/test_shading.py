@@ -1,45 +1,27 @@
 from __future__ import annotations
 
-import cv2
 import numpy as np
 import pytest
 
-from synth.camera import estimate_blur_px, estimate_noise
 from synth.fabric import srgb_to_linear
 from synth.geometry import build_face
 from synth.placement import fit_head_frame
 from synth.raster import rasterise
 from synth.shading import (
     Light,
-    cast_shadow,
     estimate_light,
     linear_of_byte,
     linear_to_srgb,
     read_skin,
     vertex_normals,
 )
+from synth.shadow import cast_shadow
 from synth.topology import canonical_face
 
 
 def test_bytes_survive_linear_light():
     assert np.array_equal(linear_to_srgb(linear_of_byte()), np.arange(256))
     assert srgb_to_linear(0.5) == pytest.approx(0.21404, abs=1e-4)  # IEC 61966-2-1
-
-
-@pytest.mark.parametrize("sigma", [0.8, 1.5, 2.5])
-def test_blur_of_a_blurred_edge_is_recovered(sigma):
-    image = np.zeros((96, 96), np.float32)
-    cv2.fillPoly(image, [np.array([[10, 20], [80, 8], [70, 88]])], 200.0)
-    image += 20
-    blurred = np.rint(cv2.GaussianBlur(image, (0, 0), sigma)).astype(np.uint8)
-    assert estimate_blur_px(blurred) == pytest.approx(sigma, abs=0.35)
-
-
-@pytest.mark.parametrize("level", [2.0, 5.0])
-def test_noise_of_known_level_is_recovered_over_a_smooth_ramp(level):
-    ramp = np.tile(np.linspace(60, 190, 200), (200, 1))
-    noisy = np.rint(ramp + np.random.default_rng(0).normal(0, level, ramp.shape))
-    assert estimate_noise(noisy.astype(np.uint8)) == pytest.approx(level, rel=0.1)
 
 
 @pytest.mark.parametrize("towards", [(0.6, -0.3, -0.5), (-0.5, 0.0, -0.6), (0.0, -0.7, -0.4)])

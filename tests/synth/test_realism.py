@@ -1,0 +1,143 @@
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import pytest
+from sklearn.metrics import roc_auc_score
+
+from dataset_tools.core.errors import DataError
+from synth import realism
+from synth.realism import (
+    BARE_PX,
+    CROP_PX,
+    FACE_PX,
+    STATISTICS,
+    MaskedFace,
+    auc_of,
+    bare_points,
+    rim_auc,
+    rim_points,
+    rim_statistics,
+    to_square,
+)
+
+
+def made_face(seed: int, pasted: bool = False) -> MaskedFace:
+    """A smooth picture with a rough patch on its lower half; a pasted patch is flat and cut with scissors."""
+    rng = np.random.default_rng(seed)
+    coarse = rng.uniform(60, 200, (6, 6, 3)).astype(np.float32)
+    field = cv2.resize(coarse, (160, 200), interpolation=cv2.INTER_CUBIC)
+    mask = np.zeros((200, 160), np.float32)
+    cv2.ellipse(mask, (80, 132), (int(rng.integers(52, 64)), 48), 0, 0, 360, 1.0, -1)
+    soft = mask if pasted else cv2.GaussianBlur(mask, (0, 0), 2.5)
+    rough = 0.0 if pasted else 0.15 * rng.standard_normal((200, 160, 1), np.float32)
+    cloth = rng.uniform(30, 230, 3).astype(np.float32) * (1 + rough)
+    image = soft[..., None] * cloth + (1 - soft[..., None]) * field
+    name = f"face{seed}"
+    return MaskedFace(name, name, np.clip(image, 0, 255).astype(np.uint8), mask > 0.5)
+
+
+def test_auc_is_that_of_scikit_learn_ties_included():
+    rng = np.random.default_rng(1)
+    lower, higher = rng.integers(0, 9, 40).astype(float), rng.integers(3, 12, 70).astype(float)
+    truth = np.r_[np.zeros(40), np.ones(70)]
+    assert auc_of(lower, higher) == pytest.approx(roc_auc_score(truth, np.r_[lower, higher]), abs=1e-12)
+    assert auc_of(higher, higher) == 0.5
+
+
+@pytest.fixture(scope="module")
+def reports():
+    real, alike = ([made_face(seed) for seed in range(start, start + 20)] for start in (0, 100))
+    pasted = [made_face(seed, pasted=True) for seed in range(200, 220)]
+    with pytest.MonkeyPatch.context() as fewer:
+        fewer.setattr(realism, "_FOLDS", 2)
+        return rim_auc(real, alike, 3, 8), rim_auc(real, pasted, 3, 8)
+
+
+def test_drawings_like_the_real_thing_cannot_be_told_and_pasted_ones_can(reports):
+    alike, pasted = reports
+    assert (alike.n_real, alike.n_drawn) == (20, 20)
+    assert 0.3 < alike.auc < 0.7
+    assert 0.3 < alike.statistics_auc < 0.7
+    assert pasted.auc > 0.9
+    assert pasted.statistics_auc > 0.97
+    assert pasted.telling[0][1] < 0.05
+    assert dict(pasted.telling)["noise in the mask"] < 0.05
+
+
+def test_what_lies_away_from_the_mask_does_not_give_a_paste_away(reports):
+    _, pasted = reports
+    assert 0.25 < pasted.control_auc < 0.75
+
+
+def test_each_drawn_face_is_scored_while_held_out_and_the_worst_come_first(reports):
+    _, pasted = reports
+    assert sorted(name for name, _ in pasted.scores) == sorted(f"face{seed}" for seed in range(200, 220))
+    values = [score for _, score in pasted.scores]
+    assert values == sorted(values, reverse=True)
+    assert np.median(values) > 0.6
+
+
+def test_the_same_seed_gives_the_same_report_whatever_else_draws_numbers(monkeypatch):
+    import torch
+
+    monkeypatch.setattr(realism, "_FOLDS", 2)
+    monkeypatch.setattr(realism, "_EPOCHS", 1)
+    faces = [made_face(seed) for seed in range(8)], [made_face(seed, pasted=True) for seed in range(8)]
+    before = torch.get_rng_state()
+    once = rim_auc(*faces, 3, 4)
+    assert torch.equal(torch.get_rng_state(), before)
+    torch.rand(5)
+    assert rim_auc(*faces, 3, 4) == once
+
+
+def test_too_few_faces_are_refused():
+    few = [made_face(seed) for seed in range(5)]
+    with pytest.raises(DataError, match=r"5 real and 5 drawn faces show a rim, 8 each needed"):
+        rim_auc(few, few, 0)
+
+
+def test_faces_of_any_size_and_place_come_to_the_same_square():
+    face = made_face(1)
+    enlarged = MaskedFace(
+        "big",
+        "big",
+        cv2.resize(face.image, None, fx=3, fy=3, interpolation=cv2.INTER_CUBIC),
+        cv2.resize(face.mask.astype(np.uint8), None, fx=3, fy=3, interpolation=cv2.INTER_NEAREST) > 0,
+    )
+    one, other = to_square(face), to_square(enlarged)
+    assert one is not None
+    assert other is not None
+    assert one.image.shape == other.image.shape == (FACE_PX, FACE_PX, 3)
+    assert (one.mask & other.mask).sum() / (one.mask | other.mask).sum() > 0.97
+    assert np.abs(one.image.astype(int) - other.image).mean() < 6
+    assert to_square(MaskedFace("none", "none", face.image, np.zeros_like(face.mask))) is None
+
+
+def test_rim_points_lie_on_the_rim_and_not_where_the_picture_cuts_the_mask():
+    mask = np.zeros((FACE_PX, FACE_PX), bool)
+    mask[60:, 20:] = True
+    points = rim_points(mask)
+    assert ((points[:, 0] == 60) | (points[:, 1] == 20)).all()
+    assert points.max() < FACE_PX - 5
+
+
+def test_crops_for_the_control_hold_nothing_of_the_mask():
+    mask = np.zeros((FACE_PX, FACE_PX), bool)
+    mask[60:, 10:110] = True
+    points = bare_points(mask)
+    assert len(points) > 20
+    assert points[:, 0].max() + BARE_PX // 2 <= 60 - 4
+    assert points.min() >= BARE_PX // 2
+    mask[30:] = True
+    assert len(bare_points(mask)) == 0
+
+
+def test_statistics_name_what_differs():
+    face = made_face(2)
+    crop, mask = face.image[60:124, 48:112], face.mask[60:124, 48:112]
+    softened = cv2.GaussianBlur(crop, (0, 0), 2.0)
+    assert crop.shape == (CROP_PX, CROP_PX, 3)
+    sharp, soft = (dict(zip(STATISTICS, rim_statistics(c, mask), strict=True)) for c in (crop, softened))
+    assert sharp["noise in the mask"] > 3 * soft["noise in the mask"]
+    assert sharp["level of the mask"] == pytest.approx(soft["level of the mask"], rel=0.1)
