@@ -51,6 +51,7 @@ class TrainingRecord(BaseModel):
         dataset_name, dataset_key, dataset_digest: title, key and canonical digest of the manifest.
         samples, crops: labelled samples and crops of split train.
         synthetic_crops: those of rendered pictures.
+        fresh_masks: what drew rendered pictures anew for every pass; "" for stored ones.
         val_crops: crops the best weights were chosen on; 0 when there was no val split.
         steps, seconds: optimiser steps taken and their wall time without validation, over all resumed runs.
         device, torch_version: where and with what.
@@ -71,6 +72,7 @@ class TrainingRecord(BaseModel):
     samples: int
     crops: int
     synthetic_crops: int
+    fresh_masks: str = ""
     val_crops: int
     steps: int
     seconds: float

@@ -1,9 +1,13 @@
-"""Manifest to training crops: which squares of which samples, and their class numbers."""
+"""Manifest to training crops: which squares of which samples, and their class numbers.
+
+Rendered samples can be drawn anew each time training comes by (`FreshSamples`): who draws them is handed in.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -21,7 +25,7 @@ from dataset_tools.core.images import ImageStore
 from dataset_tools.core.labels import PAINT_ORDER, Label
 from dataset_tools.core.masks import BoolMask, RleMask, rle_to_mask, union
 from dataset_tools.core.record import ImageRef, Sample, Split
-from dataset_tools.core.seeds import generator
+from dataset_tools.core.seeds import derive_seed, generator
 
 LabelMap = npt.NDArray[np.uint8]
 
@@ -50,6 +54,42 @@ class Crop:
     def seen(self) -> SeenSample:
         """How `trained_on.csv` remembers it."""
         return SeenSample(self.sample_id, self.split.value, self.group, self.image.sha256, self.parent_id)
+
+
+class FreshPicture(Protocol):
+    """A rendered sample, drawn anew."""
+
+    @property
+    def rgb(self) -> npt.NDArray[np.uint8]:
+        """(H, W, 3), as large as the stored picture."""
+        ...
+
+    @property
+    def instances(self) -> tuple[tuple[Label, BoolMask], ...]:
+        """Labelled objects, (H, W) bool each."""
+        ...
+
+
+class FreshSamples(Protocol):
+    """Draws rendered samples anew. It goes to worker processes, so it must survive pickling."""
+
+    @property
+    def drawn_by(self) -> str:
+        """Name, version and settings digest of what draws; another one would draw other pictures."""
+        ...
+
+    @property
+    def sample_ids(self) -> Collection[str]:
+        """The samples that it can draw."""
+        ...
+
+    def draw(self, sample_id: str, seed: int) -> FreshPicture:
+        """Another rendering of a sample's photo; equal arguments give equal bytes.
+
+        Raises:
+            ItemFault: the photo cannot be read or drawn on.
+        """
+        ...
 
 
 def list_crops(samples: Iterable[Sample], split: Split, settings: CropSettings) -> list[Crop]:
@@ -91,7 +131,16 @@ def label_mask(crop: Crop, label: Label) -> BoolMask:
 
 
 def class_map(crop: Crop, labels: tuple[Label, ...]) -> LabelMap:
-    """Class numbers of the whole picture: 0 background, k + 1 for `labels[k]`.
+    """Class numbers of the whole picture of a crop, see `paint_classes`."""
+    wanted = labels if len(labels) == 1 else PAINT_ORDER
+    instances = ((name, rle_to_mask(mask)) for name, mask in crop.instances if name in wanted)
+    return paint_classes(instances, crop.image.size_hw, labels)
+
+
+def paint_classes(
+    instances: Iterable[tuple[Label, BoolMask]], size_hw: tuple[int, int], labels: tuple[Label, ...]
+) -> LabelMap:
+    """Class numbers of a picture: 0 background, k + 1 for `labels[k]`.
 
     One label takes every pixel its instances claim. With more, a pixel several instances claim goes to the
     one nearest to the camera (`PAINT_ORDER`); if that one's label is not learned, it is background.
@@ -99,21 +148,26 @@ def class_map(crop: Crop, labels: tuple[Label, ...]) -> LabelMap:
     Returns:
         (H, W) uint8.
     """
+    painted = np.zeros(size_hw, dtype=np.uint8)
     if len(labels) == 1:
-        return label_mask(crop, labels[0]).astype(np.uint8)
-    painted = np.zeros(crop.image.size_hw, dtype=np.uint8)
+        for name, mask in instances:
+            if name is labels[0]:
+                painted[mask] = 1
+        return painted
+    found = list(instances)
     for label in PAINT_ORDER:
         number = labels.index(label) + 1 if label in labels else 0
-        for name, mask in crop.instances:
+        for name, mask in found:
             if name is label:
-                painted[rle_to_mask(mask)] = number
+                painted[mask] = number
     return painted
 
 
 class CropDataset(Dataset[tuple[Tensor, Tensor, int]]):
     """Training crops by (epoch, index): RGB (3, S, S) uint8, class numbers (S, S) uint8, and the index.
 
-    What comes out depends on the run seed, the sample and the epoch only, never on order or workers.
+    What comes out depends on the run seed, the sample and the epoch only, never on order or workers. With
+    `fresh`, crops of rendered samples show another rendering in every epoch.
     """
 
     def __init__(
@@ -125,7 +179,9 @@ class CropDataset(Dataset[tuple[Tensor, Tensor, int]]):
         input_px: int,
         augment: bool,
         seed: int,
+        fresh: FreshSamples | None = None,
     ) -> None:
+        self._fresh = fresh
         self._crops = found
         self._images = images
         self._labels = labels
@@ -140,8 +196,7 @@ class CropDataset(Dataset[tuple[Tensor, Tensor, int]]):
         epoch, index = key
         crop = self._crops[index]
         try:
-            rgb = self._images.read(crop.image)
-            classes = class_map(crop, self._labels)
+            rgb, classes = self._picture(crop, epoch)
         except ItemFault as fault:
             raise DataError(f"sample {crop.sample_id}: {fault}") from fault
         rng = generator(self._seed, crop.sample_id, str(crop.face), str(epoch), "augment")
@@ -151,6 +206,13 @@ class CropDataset(Dataset[tuple[Tensor, Tensor, int]]):
         if self._augment:
             square, target = augmented(square, target, rng)
         return torch.tensor(square).permute(2, 0, 1), torch.tensor(target), index
+
+    def _picture(self, crop: Crop, epoch: int) -> tuple[npt.NDArray[np.uint8], LabelMap]:
+        if self._fresh is None or not crop.parent_id:
+            return self._images.read(crop.image), class_map(crop, self._labels)
+        # The seed leaves the face out: all crops of a sample show the same picture.
+        drawn = self._fresh.draw(crop.sample_id, derive_seed(self._seed, crop.sample_id, str(epoch), "fresh"))
+        return drawn.rgb, paint_classes(drawn.instances, crop.image.size_hw, self._labels)
 
 
 class StepBatches(Sampler[list[tuple[int, int]]]):

@@ -145,6 +145,7 @@ def row_values(card: ScoreCard) -> dict[str, Any]:
         "device": card.device,
         "trained_crops": training.crops,
         "trained_synthetic_crops": training.synthetic_crops,
+        "fresh_masks": training.fresh_masks,
         "trained_on": training.dataset_name,
         "chosen_on_this_split": card.split is Split.VAL and training.best_val_iou is not None,
         "steps": training.steps,
@@ -159,7 +160,10 @@ def _cells(card: ScoreCard) -> list[str]:
     printed = (row["printed"] or {}).get("iou")
     start = row["initial_weights"]
     share = row["trained_synthetic_crops"] / row["trained_crops"]
-    trained = f"{row['trained_crops']} crops ({share:.0%} synthetic), {row['steps']} steps, start {start}"
+    fresh = ", drawn fresh in every pass" if row["fresh_masks"] else ""
+    trained = (
+        f"{row['trained_crops']} crops ({share:.0%} synthetic{fresh}), {row['steps']} steps, start {start}"
+    )
     if row["leaked_samples"]:
         trained += f"; UNFAIR: training saw {row['leaked_samples']} of these samples"
     if row["chosen_on_this_split"]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from dataset_tools.core.labels import Label
 from dataset_tools.core.record import Split
@@ -40,6 +40,7 @@ class TrainSettings(Settings):
         loss: name in `baselines.losses.LOSSES`.
         input_px: side of the network's square input, pixels.
         crop: what is cut out.
+        fresh_masks: draw rendered pictures anew for every pass; validation keeps the stored ones.
         augment: random flips, jitter, colour, blur, noise and JPEG artefacts.
         pretrained: start the encoder from published weights.
         seed: of everything random in the run.
@@ -63,6 +64,7 @@ class TrainSettings(Settings):
     loss: str | None = None
     input_px: int = Field(default=256, ge=32, le=4096)
     crop: CropSettings = CropSettings()
+    fresh_masks: bool = False
     augment: bool = True
     pretrained: bool = True
     seed: int = 0
@@ -80,6 +82,12 @@ class TrainSettings(Settings):
         if not labels or len(set(labels)) != len(labels):
             raise ValueError("labels must name at least one label, each once")
         return labels
+
+    @model_validator(mode="after")
+    def _fresh_masks_need_rendered_samples(self) -> TrainSettings:
+        if self.fresh_masks and self.samples == "real":
+            raise ValueError("fresh_masks draws rendered samples anew, but samples is 'real'")
+        return self
 
     @property
     def num_classes(self) -> int:

@@ -32,7 +32,7 @@ from baselines.checkpoint import (
     write_state,
     write_tensors,
 )
-from baselines.data import Crop, CropDataset, StepBatches, list_crops
+from baselines.data import Crop, CropDataset, FreshSamples, StepBatches, list_crops
 from baselines.losses import Loss, find_loss, supervised_loss
 from baselines.metrics import summarise
 from baselines.models import build_network, find_spec
@@ -86,6 +86,8 @@ def train(
     images: ImageStore,
     out_dir: Path,
     progress: ProgressFactory = silent,
+    *,
+    fresh: FreshSamples | None = None,
 ) -> TrainResult:
     """Train a baseline, or go on with a training that was interrupted in `out_dir`.
 
@@ -96,11 +98,13 @@ def train(
         images: picture store of the manifest's workspace.
         out_dir: folder of the checkpoint (`baselines.checkpoint`).
         progress: opens the progress display.
+        fresh: draws rendered samples anew; used when `settings.fresh_masks` asks for it.
 
     Raises:
         UnknownName: no such baseline or loss.
-        ConfigError: `out_dir` holds a training with other settings or data, or no such device.
-        DataError: nothing to learn from, or a picture cannot be read.
+        ConfigError: `out_dir` holds a training with other settings or data, no such device, or fresh masks
+            are asked for and `fresh` is None.
+        DataError: nothing to learn from, or a picture cannot be read or drawn.
         WeightsUnavailable: published encoder weights cannot be had.
         SuiteError: loss or gradient is no longer a number; names the samples of that step.
     """
@@ -108,13 +112,15 @@ def train(
     settings = _resolved(settings, device)
     loss = find_loss(settings.loss or "")
     digest = manifest.canonical_digest()
-    finished = _finished(out_dir, settings, digest)
+    fresh = _drawing(settings, fresh)
+    finished = _finished(out_dir, settings, digest, fresh)
     if finished is not None:
         return TrainResult(out_dir, finished, 0.0)
     learned, held_out = _crops(settings, manifest)
+    _check_drawable(learned, fresh)
     cuda = [device] if device.type == "cuda" else []
     with torch.random.fork_rng(devices=cuda), _deterministic(settings.deterministic):
-        run = _Run(settings, device, loss, learned, held_out, images, out_dir, digest)
+        run = _Run(settings, device, loss, learned, held_out, images, out_dir, digest, fresh)
         speed = run.go_on(progress)
         record = run.finish(manifest)
     return TrainResult(out_dir, record, speed)
@@ -138,11 +144,35 @@ def _resolved(settings: TrainSettings, device: torch.device) -> TrainSettings:
     return settings.model_copy(update=values)
 
 
-def _finished(out_dir: Path, settings: TrainSettings, digest: str) -> TrainingRecord | None:
+def _drawing(settings: TrainSettings, fresh: FreshSamples | None) -> FreshSamples | None:
+    if not settings.fresh_masks:
+        return None
+    if fresh is None:
+        raise ConfigError("fresh_masks is set, but this command cannot draw; use `build-dataset train`")
+    return fresh
+
+
+def _check_drawable(learned: list[Crop], fresh: FreshSamples | None) -> None:
+    if fresh is None:
+        return
+    rendered = {crop.sample_id for crop in learned if crop.parent_id}
+    missing = sorted(rendered - set(fresh.sample_ids))
+    if missing:
+        raise DataError(
+            f"{len(missing)} of {len(rendered)} rendered samples cannot be drawn anew, {missing[0]} first: "
+            "their photos or landmarks are not in the manifest; train with fresh_masks: false"
+        )
+
+
+def _finished(
+    out_dir: Path, settings: TrainSettings, digest: str, fresh: FreshSamples | None
+) -> TrainingRecord | None:
     if not (out_dir / RECORD_FILE).exists():
         return None
     record = read_record(out_dir)
-    return record if record.settings == settings and record.dataset_digest == digest else None
+    drawn_by = fresh.drawn_by if fresh is not None else ""
+    is_same = record.settings == settings and record.dataset_digest == digest
+    return record if is_same and record.fresh_masks == drawn_by else None
 
 
 def _crops(settings: TrainSettings, manifest: Manifest) -> tuple[list[Crop], list[Crop]]:
@@ -185,6 +215,7 @@ class _Run:
         images: ImageStore,
         out_dir: Path,
         dataset_digest: str,
+        fresh: FreshSamples | None,
     ) -> None:
         self.settings = settings
         self.device = device
@@ -194,12 +225,16 @@ class _Run:
         self.images = images
         self.out_dir = out_dir
         self.dataset_digest = dataset_digest
+        self.fresh = fresh
+        self.drawn_by = fresh.drawn_by if fresh is not None else ""
         self.batch = settings.batch or 1
         per_pass = math.ceil(len(learned) / self.batch)
         self.last_step = settings.steps or per_pass * (settings.epochs or 1)
         self.val_every = settings.val_every_steps or per_pass
         kept = {key: value for key, value in self._choices() if key not in _FREE_TO_CHANGE}
-        self.fingerprint = digest_json({"settings": kept, "dataset": dataset_digest})
+        self.fingerprint = digest_json(
+            {"settings": kept, "dataset": dataset_digest, "fresh_masks": self.drawn_by}
+        )
         self._start()
 
     def _choices(self) -> Iterable[tuple[str, Any]]:
@@ -265,6 +300,7 @@ class _Run:
             input_px=settings.input_px,
             augment=settings.augment,
             seed=settings.seed,
+            fresh=self.fresh,
         )
         last = self.position.step if self._is_stale() else self.last_step
         batches = StepBatches(
@@ -370,6 +406,7 @@ class _Run:
             samples=len({crop.sample_id for crop in self.learned}),
             crops=len(self.learned),
             synthetic_crops=sum(1 for crop in self.learned if crop.parent_id),
+            fresh_masks=self.drawn_by,
             val_crops=len(self.held_out),
             steps=position.step,
             seconds=round(position.seconds, 3),

@@ -10,6 +10,7 @@ import numpy.typing as npt
 Floats = npt.NDArray[np.float64]
 Floats32 = npt.NDArray[np.float32]
 Ints = npt.NDArray[np.int64]
+BoolMask = npt.NDArray[np.bool_]
 Box = tuple[int, int, int, int]  # x0, y0, width, height in pixels
 
 _FLAT_AREA = 1e-9
@@ -56,7 +57,13 @@ class _Spans:
 
 
 def rasterise(
-    vertices: Floats, triangles: Ints, box: Box, *, scale: int = 1, values: Floats | None = None
+    vertices: Floats,
+    triangles: Ints,
+    box: Box,
+    *,
+    scale: int = 1,
+    values: Floats | None = None,
+    where: BoolMask | None = None,
 ) -> Hits:
     """Nearest surface at the centre of every sample; both faces of a triangle count.
 
@@ -69,53 +76,111 @@ def rasterise(
         box: window in pixels.
         scale: samples per pixel side, >= 1.
         values: (N, K) numbers to interpolate linearly, or None.
+        where: (height, width) pixels of the window that matter, or None for all; nothing is hit elsewhere.
     """
     x0, y0, width, height = box
     rows, columns = height * scale, width * scale
     count = 0 if values is None else values.shape[1]
     corners = vertices[triangles]
     xy = (corners[..., :2] - (x0, y0)) * scale
+    chosen: Ints = np.arange(len(triangles))
+    if where is not None:
+        counts = _counts(where)
+        chosen = _touching(xy, counts, scale)
+        xy, corners = xy[chosen], corners[chosen]
     spans = _spans(xy, rows, columns)
+    if where is not None:
+        spans = _spans_touching(spans, counts, scale)
     sample, span, step = _samples(spans, columns)
+    if where is not None:
+        pixel = ((spans.row // scale) * width)[span] + (spans.first[span] + step) // scale
+        wanted = np.flatnonzero(where.ravel()[pixel])
+        sample, span, step = sample[wanted], span[wanted], step[wanted]
+    steps = step.astype(np.float32)
     z_start, z_slope = _along(spans, xy, corners[..., 2])
-    z = z_start[span] + z_slope[span] * step
-    nearest = np.full(rows * columns, np.inf, dtype=np.float32)
-    np.minimum.at(nearest, sample, z)
-    wins = z == nearest[sample]
-    if not wins.all():
-        sample, span, step, z = sample[wins], span[wins], step[wins], z[wins]
+    z = z_start[span] + z_slope[span] * steps
+    wins = _nearest(sample, z, rows * columns)
+    if wins is not None:
+        sample, span, steps, z = sample[wins], span[wins], steps[wins], z[wins]
     found = np.empty((len(sample), count), dtype=np.float32)
     for k in range(count):
-        start, slope = _along(spans, xy, np.asarray(values)[triangles, k])
-        found[:, k] = start[span] + slope[span] * step
-    return Hits((rows, columns), sample, z, spans.triangle[span], found)
+        start, slope = _along(spans, xy, np.asarray(values)[triangles[chosen], k])
+        found[:, k] = start[span] + slope[span] * steps
+    return Hits((rows, columns), sample, z, chosen[spans.triangle[span]], found)
+
+
+def coverage(vertices: Floats, triangles: Ints, box: Box) -> BoolMask:
+    """Pixels whose centre any triangle covers, (height, width) bool; the rules of `rasterise`."""
+    x0, y0, width, height = box
+    spans = _spans(vertices[triangles][..., :2] - (x0, y0), height, width)
+    # One column more than the window, so that a span's end never starts the next row.
+    start = spans.row * (width + 1) + spans.first
+    size = height * (width + 1)
+    change = np.bincount(start, minlength=size) - np.bincount(start + spans.length, minlength=size)
+    covered: BoolMask = np.cumsum(change).reshape(height, width + 1)[:, :width] > 0
+    return covered
+
+
+def _counts(where: BoolMask) -> npt.NDArray[np.int32]:
+    # Entry (r, c): how many pixels above row r and left of column c matter.
+    import cv2
+
+    return np.asarray(cv2.integral(where.view(np.uint8)), dtype=np.int32)
+
+
+def _touching(xy: Floats, counts: npt.NDArray[np.int32], scale: int) -> Ints:
+    # Triangles whose bounding box touches a pixel that matters.
+    limit = (counts.shape[1] - 1, counts.shape[0] - 1)
+    low = np.clip(np.floor(xy.min(axis=1) / scale), 0, limit).astype(np.int64)
+    high = np.clip(np.floor(xy.max(axis=1) / scale) + 1, 0, limit).astype(np.int64)
+    inside = counts[high[:, 1], high[:, 0]] - counts[low[:, 1], high[:, 0]]
+    inside -= counts[high[:, 1], low[:, 0]] - counts[low[:, 1], low[:, 0]]
+    return np.flatnonzero(inside > 0)
+
+
+def _spans_touching(spans: _Spans, counts: npt.NDArray[np.int32], scale: int) -> _Spans:
+    # Spans that hold a sample of a pixel that matters.
+    top = spans.row // scale
+    low, high = spans.first // scale, (spans.first + spans.length - 1) // scale + 1
+    inside = counts[top + 1, high] - counts[top, high] - counts[top + 1, low] + counts[top, low]
+    keep = np.flatnonzero(inside > 0)
+    return _Spans(spans.triangle[keep], spans.row[keep], spans.first[keep], spans.length[keep])
+
+
+def _nearest(sample: Ints, z: Floats32, size: int) -> npt.NDArray[np.bool_] | None:
+    # Which entries are the nearest at their sample; None when each sample has one entry only.
+    nearest = np.full(size, np.inf, dtype=np.float32)
+    nearest[sample] = z
+    kept = nearest[sample]
+    lost = np.flatnonzero(kept != z)
+    if lost.size == 0:
+        return None
+    # Of several entries one was kept by chance; compare only where that happened.
+    np.minimum.at(nearest, sample[lost], z[lost])
+    wins: npt.NDArray[np.bool_] = nearest[sample] == z
+    return wins
 
 
 def _spans(xy: Floats, rows: int, columns: int) -> _Spans:
-    a, b, c = xy[:, 0], xy[:, 1], xy[:, 2]
-    area = (b[:, 0] - a[:, 0]) * (c[:, 1] - a[:, 1]) - (b[:, 1] - a[:, 1]) * (c[:, 0] - a[:, 0])
-    low = np.clip(np.ceil(xy[..., 1].min(axis=1) - 0.5), 0, rows).astype(np.int64)
-    high = np.clip(np.ceil(xy[..., 1].max(axis=1) - 0.5), 0, rows).astype(np.int64)
+    order = np.argsort(xy[..., 1], axis=1, kind="stable")
+    x, y = (np.take_along_axis(xy[..., k], order, axis=1) for k in (0, 1))
+    area = (x[:, 1] - x[:, 0]) * (y[:, 2] - y[:, 0]) - (x[:, 2] - x[:, 0]) * (y[:, 1] - y[:, 0])
+    low, high = (np.clip(np.ceil(y[:, k] - 0.5), 0, rows).astype(np.int64) for k in (0, 2))
     high = np.where(np.abs(area) > _FLAT_AREA, high, low)
     triangle, step = _expand(high - low)
     row = low[triangle] + step
     middle = row + 0.5
-    left: Floats = np.full(len(row), np.inf)
-    right: Floats = np.full(len(row), -np.inf)
-    for start, end in ((0, 1), (1, 2), (2, 0)):
-        # Both triangles of an edge must compute the same crossing: always from its upper end.
-        swap = xy[:, start, 1] > xy[:, end, 1]
-        upper = np.where(swap[:, None], xy[:, end], xy[:, start])
-        lower = np.where(swap[:, None], xy[:, start], xy[:, end])
-        rise = lower[:, 1] - upper[:, 1]
-        slope = (lower[:, 0] - upper[:, 0]) / np.where(rise > 0, rise, 1.0)
-        top = upper[triangle, 1]
-        crossing = upper[triangle, 0] + (middle - top) * slope[triangle]
-        crosses = (top <= middle) & (middle < lower[triangle, 1])
-        left = np.where(crosses, np.minimum(left, crossing), left)
-        right = np.where(crosses, np.maximum(right, crossing), right)
-    first = np.clip(np.ceil(left - 0.5), 0, columns)
-    length = np.clip(np.ceil(right - 0.5), 0, columns) - first
+    # Both triangles of an edge must compute the same crossing: always from its upper end.
+    edges = ((0, 2), (0, 1), (1, 2))
+    slopes = [(x[:, b] - x[:, a]) / np.where(y[:, b] > y[:, a], y[:, b] - y[:, a], 1.0) for a, b in edges]
+    straight = x[triangle, 0] + (middle - y[triangle, 0]) * slopes[0][triangle]
+    upper = (middle < y[triangle, 1]).astype(np.int64)
+    # The bent side is the edge to the middle corner above it, the edge from it below.
+    corner_x, corner_y = (np.stack([both[:, 1], both[:, 0]]) for both in (x, y))
+    slope = np.stack([slopes[2], slopes[1]])
+    bent = corner_x[upper, triangle] + (middle - corner_y[upper, triangle]) * slope[upper, triangle]
+    first = np.clip(np.ceil(np.minimum(straight, bent) - 0.5), 0, columns)
+    length = np.clip(np.ceil(np.maximum(straight, bent) - 0.5), 0, columns) - first
     keep = np.flatnonzero(length > 0)
     return _Spans(triangle[keep], row[keep], first[keep].astype(np.int64), length[keep].astype(np.int64))
 
@@ -127,10 +192,10 @@ def _expand(lengths: Ints) -> tuple[Ints, Ints]:
     return owner, np.arange(len(owner)) - starts[owner]
 
 
-def _samples(spans: _Spans, columns: int) -> tuple[Ints, Ints, Floats32]:
+def _samples(spans: _Spans, columns: int) -> tuple[Ints, Ints, Ints]:
     span, step = _expand(spans.length)
     sample = (spans.row * columns + spans.first)[span] + step
-    return sample, span, step.astype(np.float32)
+    return sample, span, step
 
 
 def _along(spans: _Spans, xy: Floats, corner_values: Floats) -> tuple[Floats32, Floats32]:

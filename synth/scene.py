@@ -1,0 +1,119 @@
+"""Everything about one mask on one face that is known before a pixel is drawn.
+
+Both renderers start here: `render` draws one scene with NumPy and OpenCV, `batched` many at once with torch.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from dataset_tools.core.images import RgbImage
+from synth.assets import Garment
+from synth.camera import UNTOUCHED, PhotoState, draw_noise, read_state
+from synth.cloth import LitCloth, grid_uv, shaded_cloth
+from synth.cover import Sheet, sampling, window_of
+from synth.fabric import srgb_to_linear
+from synth.geometry import (
+    GRID_COLUMNS,
+    GRID_ROWS,
+    FaceMesh,
+    bare_triangles,
+    build_mask,
+    grid_triangles,
+)
+from synth.raster import Box
+from synth.shading import EVEN_LIGHT, Light, estimate_light, read_skin
+from synth.straps import build_loops, loop_curves, visible_lengths
+
+Floats32 = npt.NDArray[np.float32]
+Ints = npt.NDArray[np.int64]
+
+_SHADOW_MARGIN_MM = 18.0
+
+
+@dataclass(frozen=True)
+class Effects:
+    """What a mask takes from the photo it is drawn into.
+
+    Attributes:
+        light: shade, tint and exposure; without it the cloth keeps its own colours.
+        shadow: the mask darkens the skin around it.
+        camera: blur, noise and compression of the photo.
+    """
+
+    light: bool = True
+    shadow: bool = True
+    camera: bool = True
+
+
+@dataclass(frozen=True)
+class Scene:
+    """One mask on one face, ready to be drawn.
+
+    Attributes:
+        box: window of the photo that everything lies in.
+        samples: per pixel side, where an outline crosses the pixel.
+        face: the wearer.
+        skin: (T, 3) triangles of the wearer's skin that may lie in front of the mask.
+        cloth: the mask; its values are places on the texture (0–1 across, down).
+        ribbon: the straps; their value is -1 and 1 on the two edges.
+        texture: the lit cloth.
+        strap_colour: (3,) linear light of the straps' middle line, lit.
+        light: on the face.
+        state: of the photo.
+        noise: (h, w) of the window, sRGB grey levels, or None.
+        casts_shadow: whether skin around the mask gets darker.
+    """
+
+    box: Box
+    samples: int
+    face: FaceMesh
+    skin: Ints
+    cloth: Sheet
+    ribbon: Sheet
+    texture: LitCloth
+    strap_colour: Floats32
+    light: Light
+    state: PhotoState
+    noise: Floats32 | None
+    casts_shadow: bool
+
+
+def set_scene(photo: RgbImage, face: FaceMesh, garment: Garment, effects: Effects) -> Scene:
+    """Hang a mask on a face and read from the photo what it needs.
+
+    Args:
+        photo: (H, W, 3) sRGB, undressed: light, blur and noise are read off it.
+        face: the wearer.
+        garment: the mask to wear.
+        effects: what to take from the photo.
+    """
+    scale_px = face.frame.px_per_mm
+    mesh = build_mask(garment.shape, face)
+    skin = read_skin(photo, face.skin_px, scale_px)
+    curves = loop_curves(mesh, face, garment.shape, garment.strap)
+    shown = visible_lengths(curves, photo, skin)
+    loops = build_loops(curves.points_px, shown, garment.strap.width_mm * scale_px)
+    points = np.concatenate([mesh.grid_px.reshape(-1, 3), loops.vertices_px])
+    box = window_of(points, _SHADOW_MARGIN_MM * scale_px + 6.0, (photo.shape[0], photo.shape[1]))
+    light = estimate_light(photo, skin) if effects.light else EVEN_LIGHT
+    state = read_state(photo, face) if effects.camera else UNTOUCHED
+    rng = np.random.default_rng(garment.fabric.seed + 4)
+    strap = light.colour(srgb_to_linear(np.array(garment.strap.colour) / 255))
+    return Scene(
+        box=box,
+        samples=sampling(mesh),
+        face=face,
+        skin=bare_triangles(garment.shape),
+        cloth=Sheet(mesh.grid_px.reshape(-1, 3), grid_triangles(GRID_ROWS, GRID_COLUMNS), grid_uv()),
+        ribbon=Sheet(loops.vertices_px, loops.triangles, loops.across[:, None]),
+        texture=shaded_cloth(mesh, garment, light, scale_px),
+        strap_colour=strap * np.float32(min(light.ambient, 1.0)),
+        light=light,
+        state=state,
+        noise=draw_noise((box[3], box[2]), state, rng),
+        casts_shadow=effects.shadow,
+    )
