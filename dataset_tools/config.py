@@ -17,7 +17,7 @@ from dataset_tools.crawl.settings import CrawlSettings, resolve_paths
 from dataset_tools.export.job import ExportSettings
 from dataset_tools.filter.settings import FilterSettings
 from dataset_tools.split import SplitSettings
-from synth.stage import SynthSettings
+from synth.settings import SynthSettings
 
 # A configuration is written by hand; anything larger is a mistake or an attack on the parser.
 MAX_CONFIG_BYTES = 1 << 20
@@ -84,6 +84,7 @@ def resolve_config(config: BuildConfig, base_dir: Path) -> BuildConfig:
         update={
             "workspace": base_dir / config.workspace,
             "crawl": resolve_paths(config.crawl, base_dir),
+            "synth": config.synth.resolved(base_dir),
             "prelabel": config.prelabel.resolved(base_dir),
         }
     )

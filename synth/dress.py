@@ -1,69 +1,60 @@
-"""One photo with all its faces: who can be dressed, in what, and the finished picture with its labels.
+"""One photo with all its faces: the finished picture with its labels, drawn from a recipe.
 
-A `Recipe` holds every number the renderer needs beside the photo and its landmarks, so `replay` gives the
-same bytes again; nothing random happens after the recipe is written.
+Far faces come first, each mask lies behind the nearer faces and behind what is in front of its own face, and
+occluders lie on top of everything.
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from dataset_tools.core.errors import DataError, ItemFault
-from dataset_tools.core.files import canonical_json
+from dataset_tools.core.errors import ItemFault
 from dataset_tools.core.images import RgbImage
 from dataset_tools.core.reasons import Reason
 from dataset_tools.core.record import Face
-from synth.assets import Garment, garment_from_json, garment_to_json
-from synth.geometry import FaceMesh, build_face, build_mask
-from synth.placement import fit_head_frame, read_landmarks
-from synth.render import Effects, composite, dress_face, face_coverage, inside_share
+from synth.assets import Garment
+from synth.geometry import FaceMesh, MaskMesh, build_mask
+from synth.halves import dress_halves, place_halves
+from synth.occluders import Occluder, occlude
+from synth.ordering import find_in_front
+from synth.recipe import Recipe, recipe_from_json
+from synth.render import Dressing, Effects, composite, dress_face, face_coverage
+from synth.resources import NOTHING, Resources
+from synth.shading import Light
+from synth.wearers import SAME_FACE_IOU, mesh_of, overlap
 
 BoolMask = npt.NDArray[np.bool_]
 Floats32 = npt.NDArray[np.float32]
+Alpha = npt.NDArray[np.uint16]
 
-RENDERER = "mesh3d@2"  # method and version; changes whenever a recipe would draw other pixels
-
-MAX_PITCH_DEG = 50.0
-MIN_INSIDE_SHARE = 0.6  # of the mask's grid points
-_SAME_FACE_IOU = 0.5
 _STEPS = 65535
 
 
 @dataclass(frozen=True)
-class Limits:
-    """Which faces are dressed.
+class Method:
+    """A way to put a mask onto a face.
 
     Attributes:
-        max_yaw_deg: largest yaw either way.
-        min_face_px: smallest longer side of the landmarks' box.
+        place: where the mask goes, before anything is drawn.
+        draw: photo, wearer, mask, coverage of what is in front, and effects to the drawn mask.
     """
 
-    max_yaw_deg: float
-    min_face_px: float
+    place: Callable[[FaceMesh, Garment], MaskMesh]
+    draw: Callable[[RgbImage, FaceMesh, Garment, Floats32, Effects], Dressing]
 
 
-@dataclass(frozen=True)
-class Refusal:
-    """A face that cannot be dressed, and why."""
-
-    face: int
-    reason: Reason
-    detail: str
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """What a child of a photo wears: index of the face in the sample and its garment, and the options."""
-
-    garments: tuple[tuple[int, Garment], ...]
-    effects: Effects
-    seed: int
+METHODS: Mapping[str, Method] = MappingProxyType(
+    {
+        "mesh3d": Method(lambda face, garment: build_mask(garment.shape, face), dress_face),
+        "halves": Method(place_halves, dress_halves),
+    }
+)
 
 
 @dataclass(frozen=True)
@@ -74,17 +65,21 @@ class DressedFace:
         face: index in the sample.
         garment: what it wears; None for a face left as it is.
         mask_alpha: uint16, 65535 = covered: what is visible of the mask after everything nearer.
-        strap_alpha: the same of the ear loops.
+        strap_alpha: the same of the straps.
+        occluder_alpha: the same of the rendered occluder in front of this face.
         amodal_alpha: the mask as if nothing were in front of it.
-        skin: bool, visible skin within the face oval: neither mask nor loops nor a nearer face.
+        skin: bool, visible skin within the face oval: neither mask nor straps nor anything nearer.
+        light: the light the mask was shaded with; None for a face left as it is.
     """
 
     face: int
     garment: Garment | None
-    mask_alpha: npt.NDArray[np.uint16]
-    strap_alpha: npt.NDArray[np.uint16]
-    amodal_alpha: npt.NDArray[np.uint16]
+    mask_alpha: Alpha
+    strap_alpha: Alpha
+    occluder_alpha: Alpha
+    amodal_alpha: Alpha
     skin: BoolMask
+    light: Light | None
 
 
 @dataclass(frozen=True)
@@ -102,217 +97,174 @@ class DressedPhoto:
     shadow: npt.NDArray[np.uint8]
 
 
-def hard(alpha: npt.NDArray[np.uint16]) -> BoolMask:
+def hard(alpha: Alpha) -> BoolMask:
     """The hard mask of a soft one: alpha >= 0.5."""
     return alpha >= 32768
 
 
-def mesh_of(face: Face) -> FaceMesh:
-    """The skin of a detected face.
-
-    Raises:
-        ItemFault: `no_landmarks`.
-    """
-    landmarks = read_landmarks(face.landmarks_xyz)
-    return build_face(landmarks, fit_head_frame(landmarks))
-
-
-def check_wearer(mesh: FaceMesh, limits: Limits) -> None:
-    """Refuse faces that no mask can be drawn on.
-
-    Raises:
-        ItemFault: `face_too_small` or `pose`.
-    """
-    side = float(np.ptp(mesh.skin_px[:468, :2], axis=0).max())
-    if side < limits.min_face_px:
-        raise ItemFault(Reason.FACE_TOO_SMALL, f"{side:.0f} px, at least {limits.min_face_px:g} needed")
-    yaw, pitch, _ = mesh.frame.pose_deg
-    if abs(yaw) > limits.max_yaw_deg or abs(pitch) > MAX_PITCH_DEG:
-        allowed = f"at most {limits.max_yaw_deg:g} and {MAX_PITCH_DEG:g}"
-        raise ItemFault(Reason.POSE, f"yaw {yaw:.0f}, pitch {pitch:.0f} degrees; {allowed}")
-
-
-def check_fit(mesh: FaceMesh, garment: Garment, size_hw: tuple[int, int]) -> None:
-    """Refuse a mask that would hang outside the picture.
-
-    Raises:
-        ItemFault: `mask_off_image`.
-    """
-    share = inside_share(build_mask(garment.shape, mesh), size_hw)
-    if share < MIN_INSIDE_SHARE:
-        raise ItemFault(Reason.MASK_OFF_IMAGE, f"only {share:.0%} of the mask would be in the picture")
-
-
-def find_wearers(
-    faces: Sequence[Face], size_hw: tuple[int, int], limits: Limits
-) -> tuple[list[int], list[Refusal]]:
-    """Faces of a photo that can be dressed, and why the others cannot.
-
-    Two detections of one head count once: the larger keeps the mask, the other is refused as `duplicate`.
-    """
-    wearers: list[int] = []
-    refusals: list[Refusal] = []
-    seen: list[tuple[int, BoolMask]] = []
-    meshes: dict[int, FaceMesh] = {}
-    for index, face in enumerate(faces):
-        try:
-            meshes[index] = mesh_of(face)
-        except ItemFault as fault:
-            refusals.append(Refusal(index, fault.reason, f"face {index}: {fault}"))
-    for index in sorted(meshes, key=lambda i: (-meshes[i].frame.px_per_mm, i)):
-        covered = face_coverage(meshes[index], size_hw)
-        twin = next((other for other, mask in seen if _iou(mask, covered) > _SAME_FACE_IOU), None)
-        if twin is not None:
-            refusals.append(Refusal(index, Reason.DUPLICATE, f"face {index}: same head as face {twin}"))
-            continue
-        seen.append((index, covered))
-        try:
-            check_wearer(meshes[index], limits)
-            wearers.append(index)
-        except ItemFault as fault:
-            refusals.append(Refusal(index, fault.reason, f"face {index}: {fault}"))
-    return sorted(wearers), sorted(refusals, key=lambda refusal: refusal.face)
-
-
-def _iou(one: BoolMask, other: BoolMask) -> float:
-    either = int((one | other).sum())
-    return int((one & other).sum()) / either if either else 0.0
-
-
-def dress_photo(photo: RgbImage, faces: Sequence[Face], recipe: Recipe) -> DressedPhoto:
-    """Draw a recipe: all its masks, far to near, each behind the nearer faces.
+def dress_photo(
+    photo: RgbImage, faces: Sequence[Face], recipe: Recipe, resources: Resources = NOTHING
+) -> DressedPhoto:
+    """Draw a recipe.
 
     Args:
         photo: (H, W, 3) sRGB of the parent; not changed.
         faces: the parent's faces.
         recipe: what to draw; faces it does not name stay bare but hide what is behind them.
+        resources: the user's pictures that the recipe names.
 
     Raises:
         ItemFault: `no_landmarks`, when the recipe names a face that has none.
+        DataError: the recipe names a picture that `resources` does not hold.
     """
     size_hw = (photo.shape[0], photo.shape[1])
     worn = dict(recipe.garments)
-    meshes = _meshes(faces, worn)
+    meshes = _meshes(faces, {*worn, *dict(recipe.occluders)})
     order = sorted(meshes, key=lambda i: (meshes[i].frame.px_per_mm, -i))
     covered = {index: face_coverage(meshes[index], size_hw) for index in order}
-    in_front = np.zeros(size_hw, dtype=np.float32)
-    hidden_by: dict[int, Floats32] = {}
-    for index in reversed(order):
-        hidden_by[index] = in_front.copy()
-        if _is_bare_twin(index, worn, covered):
-            continue
-        in_front[covered[index]] = 1.0
+    hidden_by = _hidden_by(photo, meshes, order, covered, recipe)
+    draw = METHODS[recipe.method].draw
     image, light_left = photo, np.ones(size_hw, dtype=np.float32)
     drawn: list[DressedFace] = []
     for index in order:
-        if index not in worn:
-            if not _is_bare_twin(index, worn, covered):
-                drawn.append(_bare(index, covered[index] & (hidden_by[index] < 0.5)))
+        if index not in hidden_by:
             continue
-        dressing = dress_face(photo, meshes[index], worn[index], hidden_by[index], recipe.effects)
+        skin = covered[index] & (hidden_by[index] < 0.5)
+        if index not in worn:
+            drawn.append(_bare(index, skin))
+            continue
+        dressing = draw(photo, meshes[index], worn[index], hidden_by[index], recipe.effects)
         image = composite(image, dressing)
-        x, y, width, height = dressing.box
-        window = (slice(y, y + height), slice(x, x + width))
-        mask, strap, amodal = (np.zeros(size_hw, dtype=np.float32) for _ in range(3))
-        mask[window], strap[window] = dressing.mask.alpha, dressing.loops.alpha
-        amodal[window] = dressing.amodal
-        light_left[window] *= 1.0 - dressing.shadow
+        light_left[_window(dressing)] *= 1.0 - dressing.shadow
+        mask, strap = (_whole(layer.alpha, dressing, size_hw) for layer in (dressing.mask, dressing.loops))
         # What this mask covers of farther ones is no longer theirs.
         drawn = [_behind(face, mask, strap) for face in drawn]
-        skin = covered[index] & (hidden_by[index] < 0.5) & (mask < 0.5) & (strap < 0.5)
-        strap = strap * (1.0 - mask)
-        drawn.append(DressedFace(index, worn[index], _wide(mask), _wide(strap), _wide(amodal), skin))
+        drawn.append(
+            DressedFace(
+                face=index,
+                garment=worn[index],
+                mask_alpha=_wide(mask),
+                strap_alpha=_wide(strap * (1.0 - mask)),
+                occluder_alpha=np.zeros(size_hw, dtype=np.uint16),
+                amodal_alpha=_wide(_whole(dressing.amodal, dressing, size_hw)),
+                skin=skin & (mask < 0.5) & (strap < 0.5),
+                light=dressing.light,
+            )
+        )
+    for index, occluder in recipe.occluders:
+        dressing = occlude(photo, meshes[index], occluder, recipe.effects, resources.cutouts)
+        image = composite(image, dressing)
+        light_left[_window(dressing)] *= 1.0 - dressing.shadow
+        drawn = _hold_in_front(drawn, index, _whole(dressing.mask.alpha, dressing, size_hw))
     shadow = np.rint((1.0 - light_left) * 255).astype(np.uint8)
     return DressedPhoto(image, tuple(drawn), shadow)
 
 
-def _meshes(faces: Sequence[Face], worn: dict[int, Garment]) -> dict[int, FaceMesh]:
+def _hidden_by(
+    photo: RgbImage,
+    meshes: dict[int, FaceMesh],
+    order: list[int],
+    covered: dict[int, BoolMask],
+    recipe: Recipe,
+) -> dict[int, Floats32]:
+    # For every face that is drawn or hides others: coverage of everything in front of it, near faces first.
+    worn = dict(recipe.garments)
+    nearer = np.zeros((photo.shape[0], photo.shape[1]), dtype=np.float32)
+    hidden_by: dict[int, Floats32] = {}
+    for index in reversed(order):
+        if _is_bare_twin(index, worn, covered):
+            continue
+        hidden_by[index] = nearer.copy()
+        if index in worn:
+            matte = find_in_front(photo, meshes[index], recipe.front)
+            hidden_by[index] = np.maximum(nearer, matte.over(nearer.shape))
+        nearer[covered[index]] = 1.0
+    return hidden_by
+
+
+def _meshes(faces: Sequence[Face], needed: set[int]) -> dict[int, FaceMesh]:
     meshes: dict[int, FaceMesh] = {}
     for index, face in enumerate(faces):
         try:
             meshes[index] = mesh_of(face)
         except ItemFault:
-            if index in worn:
+            if index in needed:
                 raise
     return meshes
 
 
-def _is_bare_twin(index: int, worn: dict[int, Garment], covered: dict[int, BoolMask]) -> bool:
+def _is_bare_twin(index: int, worn: Mapping[int, Garment], covered: dict[int, BoolMask]) -> bool:
     # A second detection of a dressed head must not hide that head's mask.
     if index in worn:
         return False
-    return any(_iou(covered[index], covered[other]) > _SAME_FACE_IOU for other in worn)
+    return any(overlap(covered[index], covered[other]) > SAME_FACE_IOU for other in worn)
 
 
-def _wide(alpha: npt.NDArray[np.floating[Any]]) -> npt.NDArray[np.uint16]:
-    steps: npt.NDArray[np.uint16] = np.rint(alpha * _STEPS).astype(np.uint16)
+def _window(dressing: Dressing) -> tuple[slice, slice]:
+    x, y, width, height = dressing.box
+    return slice(y, y + height), slice(x, x + width)
+
+
+def _whole(part: Floats32, dressing: Dressing, size_hw: tuple[int, int]) -> Floats32:
+    whole = np.zeros(size_hw, dtype=np.float32)
+    whole[_window(dressing)] = part
+    return whole
+
+
+def _wide(alpha: npt.NDArray[np.floating[Any]]) -> Alpha:
+    steps: Alpha = np.rint(alpha * _STEPS).astype(np.uint16)
     return steps
 
 
 def _bare(index: int, skin: BoolMask) -> DressedFace:
     nothing = np.zeros(skin.shape, dtype=np.uint16)
-    return DressedFace(index, None, nothing, nothing, nothing, skin)
+    return DressedFace(index, None, nothing, nothing, nothing, nothing, skin, None)
 
 
-def _behind(face: DressedFace, mask: Floats32, strap: Floats32) -> DressedFace:
-    left = (1.0 - mask) * (1.0 - strap)
-    return DressedFace(
-        face.face,
-        face.garment,
-        _wide(face.mask_alpha / np.float32(_STEPS) * left),
-        _wide(face.strap_alpha / np.float32(_STEPS) * left),
-        face.amodal_alpha,
-        face.skin & (mask < 0.5) & (strap < 0.5),
+def _behind(face: DressedFace, *sheets: Floats32) -> DressedFace:
+    # What is left of a face's labels behind sheets nearer to the camera.
+    left: Floats32 = np.ones(face.skin.shape, dtype=np.float32)
+    skin = face.skin
+    for sheet in sheets:
+        left = left * (1.0 - sheet)
+        skin = skin & (sheet < 0.5)
+    mask, strap, occluder = (
+        _wide(alpha / np.float32(_STEPS) * left)
+        for alpha in (face.mask_alpha, face.strap_alpha, face.occluder_alpha)
     )
+    return replace(face, mask_alpha=mask, strap_alpha=strap, occluder_alpha=occluder, skin=skin)
 
 
-def recipe_to_json(recipe: Recipe) -> str:
-    """A recipe as one line of JSON; equal recipes give equal text."""
-    return canonical_json(
-        {
-            "renderer": RENDERER,
-            "seed": recipe.seed,
-            "effects": asdict(recipe.effects),
-            "faces": [
-                {"face": index, "garment": garment_to_json(garment)} for index, garment in recipe.garments
-            ],
-        }
-    )
+def _hold_in_front(drawn: list[DressedFace], index: int, alpha: Floats32) -> list[DressedFace]:
+    behind = [_behind(face, alpha) for face in drawn]
+    return [
+        replace(face, occluder_alpha=np.maximum(face.occluder_alpha, _wide(alpha)))
+        if face.face == index
+        else face
+        for face in behind
+    ]
 
 
-def recipe_from_json(text: str) -> Recipe:
-    """The inverse of `recipe_to_json`.
-
-    Raises:
-        DataError: not a recipe, or of a renderer this version does not have.
-    """
-    try:
-        values = json.loads(text)
-        renderer = values["renderer"]
-        if renderer != RENDERER:
-            raise DataError(f"recipe is for renderer {renderer}, this is {RENDERER}")
-        garments = tuple((int(row["face"]), garment_from_json(row["garment"])) for row in values["faces"])
-        return Recipe(garments, Effects(**values["effects"]), int(values["seed"]))
-    except (KeyError, TypeError, json.JSONDecodeError) as error:
-        raise DataError(f"not a recipe: {error}") from error
-
-
-def replay(recipe_json: str, photo: RgbImage, faces: Sequence[Face]) -> DressedPhoto:
+def replay(
+    recipe_json: str, photo: RgbImage, faces: Sequence[Face], resources: Resources = NOTHING
+) -> DressedPhoto:
     """Draw a stored recipe again: same photo and faces, same bytes.
 
     Args:
         recipe_json: `Provenance.recipe` of the rendered child.
         photo: (H, W, 3) sRGB of the parent.
         faces: the parent's faces.
+        resources: the user's pictures that the recipe names.
 
     Raises:
-        DataError: the recipe is unreadable or of another renderer version.
+        DataError: the recipe is unreadable, of another renderer version, or names what is not at hand.
         ItemFault: `no_landmarks`, when a face of the recipe is missing its landmarks.
     """
     recipe = recipe_from_json(recipe_json)
-    missing = [index for index, _ in recipe.garments if not 0 <= index < len(faces)]
+    named: list[tuple[int, Garment | Occluder]] = [*recipe.garments, *recipe.occluders]
+    missing = [index for index, _ in named if not 0 <= index < len(faces)]
     if missing:
         raise ItemFault(
             Reason.NO_LANDMARKS, f"the recipe dresses face {missing[0]}, the sample has {len(faces)}"
         )
-    return dress_photo(photo, faces, recipe)
+    return dress_photo(photo, faces, recipe, resources)

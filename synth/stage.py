@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import replace
-from typing import Any, Literal
+from dataclasses import asdict, replace
+from typing import Any
 
 import numpy as np
-from pydantic import Field, field_validator
+import numpy.typing as npt
 
 from dataset_tools.core.errors import ItemFault, SuiteError
-from dataset_tools.core.images import ImageStore, perceptual_hash
-from dataset_tools.core.labels import MASK_TYPE, WEARING_STATE, Label, Wearing
+from dataset_tools.core.files import canonical_json
+from dataset_tools.core.images import ImageStore, RgbImage, perceptual_hash
+from dataset_tools.core.labels import MASK_TYPE, SKIN_ITA, WEARING_STATE, Label, Wearing
 from dataset_tools.core.masks import mask_to_rle
 from dataset_tools.core.progress import Progress
 from dataset_tools.core.reasons import Reason
@@ -28,70 +29,22 @@ from dataset_tools.core.record import (
     sorted_pairs,
 )
 from dataset_tools.core.seeds import derive_seed, generator
-from dataset_tools.core.settings import Settings
 from dataset_tools.core.stage import each, reject
-from synth.assets import DESIGNS, WEARING, Garment, draw_garment
-from synth.dress import (
-    RENDERER,
-    DressedFace,
-    DressedPhoto,
-    Limits,
-    Recipe,
-    Refusal,
-    check_fit,
-    dress_photo,
-    find_wearers,
-    hard,
-    mesh_of,
-    recipe_to_json,
-)
+from synth.add_mask import all_designs
+from synth.assets import Garment, draw_garment
+from synth.dress import METHODS, DressedFace, DressedPhoto, dress_photo, hard
+from synth.layers import draw_surfaces
+from synth.occluders import Occluder, draw_occluder
+from synth.ordering import choose_method
+from synth.recipe import RENDERER, Recipe, recipe_to_json
 from synth.render import Effects
+from synth.settings import AUTO, SynthSettings, open_resources, states_for
+from synth.tone import skin_ita_deg
+from synth.wearers import Limits, Refusal, check_fit, find_wearers, mesh_of
 
 _log = logging.getLogger(__name__)
 
-LayerName = Literal["alpha", "shadow", "clean", "amodal"]
-
-
-class SynthSettings(Settings):
-    """What is rendered.
-
-    Attributes:
-        per_face: children per photo; each dresses all its faces anew. 0 switches the stage off.
-        mask_types: share of each design; names of `synth.assets.DESIGNS`.
-        wearing_states: share of each way to wear it; names of `synth.assets.WEARING`.
-        max_yaw_deg: faces turned further stay bare.
-        min_face_px: faces whose landmarks span less stay bare.
-        shadow: whether masks cast shadow.
-        layers: further pictures stored with each child: "alpha" (all masks, 16 bit), "amodal" (masks as if
-            nothing were in front), "shadow" (8 bit), "clean" (the undressed photo).
-    """
-
-    per_face: int = Field(default=1, ge=0, le=64)
-    mask_types: dict[str, float] = Field(default_factory=lambda: {"surgical": 0.45, "cloth": 0.55})
-    wearing_states: dict[str, float] = Field(default_factory=lambda: {"correct": 1.0})
-    max_yaw_deg: float = Field(default=70.0, gt=0, le=90)
-    min_face_px: float = Field(default=60.0, gt=0)
-    shadow: bool = True
-    layers: tuple[LayerName, ...] = ()
-
-    @field_validator("mask_types")
-    @classmethod
-    def _known_designs(cls, shares: dict[str, float]) -> dict[str, float]:
-        return _checked_shares(shares, list(DESIGNS))
-
-    @field_validator("wearing_states")
-    @classmethod
-    def _known_states(cls, shares: dict[str, float]) -> dict[str, float]:
-        return _checked_shares(shares, list(WEARING))
-
-
-def _checked_shares(shares: dict[str, float], known: list[str]) -> dict[str, float]:
-    strange = sorted(set(shares) - set(known))
-    if strange:
-        raise ValueError(f"unknown {', '.join(strange)}; known: {', '.join(known)}")
-    if any(not 0 <= share < float("inf") for share in shares.values()) or sum(shares.values()) <= 0:
-        raise ValueError("shares must be >= 0 and not all 0")
-    return shares
+_GEOMETRY = {"depth", "normals", "uv"}
 
 
 class SynthStage:
@@ -108,12 +61,22 @@ class SynthStage:
     def __init__(self, settings: SynthSettings, seed: int) -> None:
         self.settings = settings
         self.seed = seed
+        self.front = choose_method() if settings.front == AUTO else settings.front
+        self.resources = open_resources(settings)
 
     @property
     def config(self) -> dict[str, Any]:
-        """Settings, seed, and the versions of the designs."""
-        designs = sorted(design.full_name for design in DESIGNS.values())
-        return {**self.settings.model_dump(mode="json"), "seed": self.seed, "designs": designs}
+        """Settings, seed, the versions of the designs, and the content of the user's folders."""
+        designs = sorted(design.full_name for design in self.resources.designs.values())
+        cutouts = self.resources.cutouts.digest if self.resources.cutouts else ""
+        return {
+            **self.settings.model_dump(mode="json", exclude={"masks_dir": True, "occluders": {"folder"}}),
+            "front": self.front,
+            "seed": self.seed,
+            "designs": designs,
+            "cutouts": cutouts,
+            "own_masks": self.resources.own_masks,
+        }
 
     def plan(self, samples: Iterable[Sample]) -> None:
         """Nothing: every photo stands alone."""
@@ -122,6 +85,7 @@ class SynthStage:
         self, items: Sequence[Sample], *, plan: None, images: ImageStore, progress: Progress
     ) -> Iterator[Sample | Rejection]:
         """Each photo, its children, and rejections for children and faces that could not be made."""
+        all_designs(self.settings.masks_dir)  # a worker process does not know the user's textures yet
         return each(items, self.name, lambda sample: self._handle(sample, images), progress)
 
     def _handle(self, sample: Sample, images: ImageStore) -> Iterator[Sample | Rejection]:
@@ -153,43 +117,74 @@ class SynthStage:
         wearers, refusals = find_wearers(sample.faces, sample.image.size_hw, limits)
         photo = images.read(sample.image) if wearers else None
         for number in range(self.settings.per_face):
-            recipe, unfit = self._draw_recipe(sample, wearers, number)
+            child_seed = derive_seed(self.seed, sample.id, "synth", str(number))
+            recipe, unfit = self.draw_recipe(sample, wearers, child_seed)
             key = child_key(sample, number)
             refused = [*refusals, *unfit]
             if photo is None or not recipe.garments:
                 detail = "; ".join(refusal.detail for refusal in refused)
                 yield self._refused(sample, key, refused[0].reason, detail)
                 continue
-            dressed = dress_photo(photo, sample.faces, recipe)
+            dressed = dress_photo(photo, sample.faces, recipe, self.resources)
             hidden = [
                 Refusal(item.face, Reason.MASK_OFF_IMAGE, f"face {item.face}: nothing of its mask is visible")
                 for item in dressed.faces
                 if item.garment is not None and not hard(item.mask_alpha).any()
             ]
+            worn = {face for face, _ in recipe.garments}
             for refusal in (*refused, *hidden):
                 face_key = f"{key}/face{refusal.face}"
+                if refusal.face in worn and refusal not in hidden:
+                    # An occluder that does not fit this face costs only itself.
+                    face_key += "/occluder"
                 yield self._refused(sample, face_key, refusal.reason, refusal.detail)
-            yield self._child(sample, key, recipe, dressed, images)
+            yield self._child(sample, key, recipe, dressed, photo, images)
 
-    def _draw_recipe(self, sample: Sample, wearers: list[int], number: int) -> tuple[Recipe, list[Refusal]]:
-        child_seed = derive_seed(self.seed, sample.id, "synth", str(number))
+    def draw_recipe(
+        self, sample: Sample, wearers: Sequence[int], child_seed: int
+    ) -> tuple[Recipe, list[Refusal]]:
+        """A recipe drawn from the settings' shares, and the faces or occluders that did not fit.
+
+        Args:
+            sample: the photo; only faces and size are looked at.
+            wearers: indices of the faces to dress.
+            child_seed: decides everything.
+        """
         garments: list[tuple[int, Garment]] = []
+        occluders: list[tuple[int, Occluder]] = []
         unfit: list[Refusal] = []
         for index in wearers:
             rng = generator(child_seed, f"face{index}")
             design = _draw_name(rng, self.settings.mask_types)
-            state = _draw_name(rng, self.settings.wearing_states)
-            garment = draw_garment(design, state, rng)
+            state = _draw_name(rng, states_for(self.settings, design, self.resources.designs))
+            garment = draw_garment(design, state, rng, self.resources.designs)
+            mesh = mesh_of(sample.faces[index])
             try:
-                check_fit(mesh_of(sample.faces[index]), garment, sample.image.size_hw)
+                check_fit(METHODS[self.settings.method].place(mesh, garment), sample.image.size_hw)
                 garments.append((index, garment))
+                occluder = draw_occluder(
+                    generator(child_seed, f"occluder{index}"),
+                    mesh,
+                    self.settings.occluders,
+                    self.resources.cutouts,
+                )
+                if occluder is not None:
+                    occluders.append((index, occluder))
             except ItemFault as fault:
                 unfit.append(Refusal(index, fault.reason, f"face {index}: {fault}"))
-        effects = Effects(shadow=self.settings.shadow)
-        return Recipe(tuple(garments), effects, child_seed), unfit
+        options = self.settings
+        effects = Effects(options.light, options.shadow, options.camera)
+        recipe = Recipe(options.method, self.front, tuple(garments), tuple(occluders), effects, child_seed)
+        return recipe, unfit
 
     def _child(
-        self, parent: Sample, key: str, recipe: Recipe, dressed: DressedPhoto, images: ImageStore
+        self,
+        parent: Sample,
+        key: str,
+        recipe: Recipe,
+        dressed: DressedPhoto,
+        photo: RgbImage,
+        images: ImageStore,
     ) -> Sample:
         image = images.put_array(dressed.image)
         origin = parent.provenance
@@ -202,9 +197,12 @@ class SynthStage:
             parent_id=parent.id,
             recipe=recipe_to_json(recipe),
             seed=recipe.seed,
-            evidence=sorted_pairs({"parent_source": origin.source}),
+            evidence=sorted_pairs({"parent_source": origin.source, **_found_light(dressed)}),
         )
-        instances = [part for face in dressed.faces for part in _instances(face, images)]
+        tones = {index: skin_ita_deg(photo, mesh_of(parent.faces[index])) for index, _ in recipe.garments}
+        instances = [
+            part for face in dressed.faces for part in _instances(face, images, tones.get(face.face))
+        ]
         worn = {item.face: item.garment for item in dressed.faces}
         return Sample(
             id=sample_id(image),
@@ -214,30 +212,27 @@ class SynthStage:
             phash=perceptual_hash(dressed.image),
             faces=tuple(_dressed_face(face, worn.get(i)) for i, face in enumerate(parent.faces)),
             instances=tuple(instances),
-            layers=self._layers(parent, dressed, images),
+            layers=self._layers(parent, recipe, dressed, images),
             scores=parent.scores,
             split=parent.split,
             review=NOT_SEEN,
             is_labelled=True,
         )
 
-    def _layers(self, parent: Sample, dressed: DressedPhoto, images: ImageStore) -> tuple[Layer, ...]:
-        def total(alphas: list[Any]) -> Any:
-            return np.maximum.reduce(alphas)
-
-        layers: list[Layer] = []
-        for name in sorted(set(self.settings.layers)):
-            if name == "clean":
-                layers.append(Layer(name, parent.image))
-                continue
-            if name == "shadow":
-                picture = dressed.shadow
-            elif name == "alpha":
-                picture = total([face.mask_alpha for face in dressed.faces])
-            else:
-                picture = total([face.amodal_alpha for face in dressed.faces])
-            layers.append(Layer(name, images.put_array(picture)))
-        return tuple(layers)
+    def _layers(
+        self, parent: Sample, recipe: Recipe, dressed: DressedPhoto, images: ImageStore
+    ) -> tuple[Layer, ...]:
+        wanted = sorted(set(self.settings.layers))
+        pictures = _label_layers(dressed)
+        if _GEOMETRY & set(wanted):
+            worn = dict(recipe.garments)
+            heads = [(mesh_of(parent.faces[face.face]), worn.get(face.face)) for face in dressed.faces]
+            surfaces = draw_surfaces(heads, parent.image.size_hw)
+            pictures |= {name: getattr(surfaces, name) for name in _GEOMETRY}
+        return tuple(
+            Layer(name, parent.image if name == "clean" else images.put_array(pictures[name]))
+            for name in wanted
+        )
 
     def _refused(self, sample: Sample, key: str, reason: Reason, detail: str) -> Rejection:
         row = reject(sample, self.name, reason, detail, derived=True)
@@ -265,28 +260,58 @@ def _dressed_face(face: Face, garment: Garment | None) -> Face:
     return replace(face, wearing=wearing)
 
 
-def _instances(face: DressedFace, images: ImageStore) -> Iterator[Instance]:
-    # The face oval minus mask and loops, then mask and loops, each only where something is visible.
+def _label_layers(dressed: DressedPhoto) -> dict[str, npt.NDArray[np.uint8] | npt.NDArray[np.uint16]]:
+    def most(name: str) -> Any:
+        return np.maximum.reduce([getattr(face, name) for face in dressed.faces])
+
+    alpha = most("mask_alpha")
+    return {
+        "alpha": alpha,
+        "hard": hard(alpha).astype(np.uint8) * 255,
+        "strap": most("strap_alpha"),
+        "amodal": most("amodal_alpha"),
+        "occluder": most("occluder_alpha"),
+        "skin": most("skin").astype(np.uint8) * 255,
+        "shadow": dressed.shadow,
+    }
+
+
+def _found_light(dressed: DressedPhoto) -> dict[str, str]:
+    # The light of every dressed face, as estimated; rounded, because it is for people and tables.
+    return {
+        f"light_{face.face}": canonical_json(
+            {name: np.round(value, 4).tolist() for name, value in asdict(face.light).items()}
+        )
+        for face in dressed.faces
+        if face.light is not None
+    }
+
+
+def _instances(face: DressedFace, images: ImageStore, ita_deg: float | None) -> Iterator[Instance]:
+    # The face oval minus everything nearer, then what is worn and held, each only where something is visible.
     garment = face.garment
     drawn_by = f"synth:{garment.design}" if garment else f"synth:{RENDERER}"
     if face.skin.any():
         yield Instance(f"face-{face.face}", Label.FACE, mask_to_rle(face.skin), drawn_by, face=face.face)
-    if garment is None:
-        return
-    about = sorted_pairs({MASK_TYPE: garment.mask_type, WEARING_STATE: garment.state})
+    about: dict[str, str] = {}
+    if garment is not None:
+        about = {MASK_TYPE: garment.mask_type, WEARING_STATE: garment.state}
+        if ita_deg is not None:
+            about[SKIN_ITA] = f"{ita_deg:.1f}"
     parts = (
-        ("mask", Label.FACE_MASK, face.mask_alpha),
-        ("strap", Label.STRAP, face.strap_alpha),
+        ("mask", Label.FACE_MASK, face.mask_alpha, drawn_by, sorted_pairs(about)),
+        ("strap", Label.STRAP, face.strap_alpha, drawn_by, ()),
+        ("occluder", Label.OCCLUDER, face.occluder_alpha, f"synth:{RENDERER}", ()),
     )
-    for word, label, alpha in parts:
+    for word, label, alpha, by, attributes in parts:
         solid = hard(alpha)
         if solid.any():
             yield Instance(
                 id=f"{word}-{face.face}",
                 label=label,
                 mask=mask_to_rle(solid),
-                drawn_by=drawn_by,
+                drawn_by=by,
                 face=face.face,
                 soft=images.put_array(alpha),
-                attributes=about if label is Label.FACE_MASK else (),
+                attributes=attributes,
             )

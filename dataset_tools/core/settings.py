@@ -43,7 +43,8 @@ def _describe(section: type[BaseModel], problem: dict[str, Any]) -> str:
     if problem["type"] != "extra_forbidden":
         found = problem.get("input")
         said = "" if isinstance(found, dict | list) or found is None else f" (found {found!r})"
-        return f"{path}: {problem['msg']}{said}"
+        # A check of a whole section has no key of its own.
+        return f"{path + ': ' if path else ''}{problem['msg'].removeprefix('Value error, ')}{said}"
     known = _known_keys(section, problem["loc"][:-1])
     close = difflib.get_close_matches(str(problem["loc"][-1]), known, n=2)
     hint = f"did you mean {' or '.join(close)}?" if close else f"known: {', '.join(sorted(known))}"

@@ -9,24 +9,17 @@ from dataset_tools.core.errors import DataError, ItemFault
 from dataset_tools.core.images import encode_png
 from dataset_tools.core.reasons import Reason
 from synth.assets import draw_garment
-from synth.dress import (
-    Limits,
-    Recipe,
-    dress_photo,
-    find_wearers,
-    hard,
-    recipe_from_json,
-    recipe_to_json,
-    replay,
-)
+from synth.dress import dress_photo, hard, replay
+from synth.recipe import Recipe, recipe_from_json, recipe_to_json
 from synth.render import Effects
+from synth.wearers import Limits, find_wearers
 
 LIMITS = Limits(max_yaw_deg=70, min_face_px=60)
 
 
 def recipe_of(*faces: int, design: str = "surgical", seed: int = 1, shadow: bool = True) -> Recipe:
     garments = tuple((i, draw_garment(design, "correct", np.random.default_rng(seed + i))) for i in faces)
-    return Recipe(garments, Effects(shadow=shadow), seed)
+    return Recipe("mesh3d", "skin-edges@1", garments, (), Effects(shadow=shadow), seed)
 
 
 def overlap(one: np.ndarray, other: np.ndarray) -> float:

@@ -45,7 +45,7 @@ def test_pixels_that_nothing_touches_are_bit_identical(dressed):
     layers = (dressing.mask.alpha, dressing.loops.alpha, dressing.shadow)
     touched[y : y + height, x : x + width] = np.any([layer > 0 for layer in layers], axis=0)
     assert np.array_equal(out[~touched], photo[~touched])
-    assert 0.02 < touched.mean() < 0.4
+    assert 0.015 < touched.mean() < 0.4
     assert (out[touched] != photo[touched]).any()
 
 
@@ -78,7 +78,7 @@ def test_the_mask_covers_nose_tip_mouth_and_chin_and_leaves_the_eyes(dressed, as
         i: dressing.mask.alpha[int(astronaut.points[i, 1]) - y, int(astronaut.points[i, 0]) - x]
         for i in (1, 4, 13, 17, 152, 205, 425)
     }
-    assert set(alpha.values()) == {1.0}
+    assert min(alpha.values()) > 0.999
     assert all(
         astronaut.points[i, 1] < y + np.flatnonzero((dressing.mask.alpha > 0).any(1))[0] for i in (159, 386)
     )

@@ -17,8 +17,12 @@ from dataset_tools.core.record import Face, Provenance, Sample, sample_id
 from dataset_tools.core.settings import parse_settings
 from dataset_tools.core.stage import LocalExecutor, run_stage, shards_of_items
 from dataset_tools.core.workspace import Workspace
+from synth.assets import DESIGNS
 from synth.dress import replay
-from synth.stage import SynthSettings, SynthStage
+from synth.replays import replay_child, replays
+from synth.resources import NOTHING
+from synth.settings import SynthSettings
+from synth.stage import SynthStage
 
 
 def store(workspace: Workspace, rgb: np.ndarray, key: str, *faces: Face, labelled: bool = False) -> Sample:
@@ -81,7 +85,8 @@ def test_every_photo_stays_and_every_face_gets_its_children(workspace, small):
 def test_a_child_carries_labels_lineage_and_licence(workspace, small):
     item = small["hopper"]
     parent = store(workspace, item.rgb, "hopper", item.face)
-    child = children(build(workspace, [parent]))[0]
+    surgical = {"mask_types": {"surgical": 1.0}, "wearing_states": {"correct": 1.0}}
+    child = children(build(workspace, [parent], **surgical))[0]
     origin = child.provenance
     assert (origin.source, origin.parent_id, origin.licence) == ("synth", parent.id, "CC-BY-4.0")
     assert (origin.author, origin.url) == ("A. Author", parent.provenance.url)
@@ -93,7 +98,9 @@ def test_a_child_carries_labels_lineage_and_licence(workspace, small):
     mask = by_label[Label.FACE_MASK]
     assert mask.drawn_by.startswith("synth:")
     assert mask.attribute("wearing_state") == "correct"
-    assert mask.attribute("mask_type") in {"surgical", "cloth"}
+    assert mask.attribute("mask_type") == "surgical"
+    assert 0 < float(mask.attribute("skin_ita_deg")) < 60
+    assert set(json.loads(dict(origin.evidence)["light_0"])) >= {"direction", "ambient", "exposure", "tint"}
     assert not any(instance.is_proposal for instance in child.instances)
     soft = workspace.images.read_layer(mask.soft)
     assert soft.dtype == np.uint16
@@ -112,7 +119,7 @@ def test_a_stored_recipe_replays_to_the_stored_bytes(workspace, small):
     assert encode_png(again.image) == workspace.images.read_bytes(child.image)
     recipe = json.loads(child.provenance.recipe)
     assert recipe["seed"] == child.provenance.seed
-    assert recipe["faces"][0]["garment"]["design"] in {"surgical@1", "cloth@1"}
+    assert recipe["faces"][0]["garment"]["design"].partition("@")[0] in DESIGNS
 
 
 def test_order_shards_and_workers_change_nothing(workspace, small):
@@ -187,7 +194,9 @@ def test_undressable_faces_leave_rows_and_never_a_silent_copy(workspace, small, 
 def test_layers_are_stored_on_request(workspace, small):
     item = small["hopper"]
     parent = store(workspace, item.rgb, "x", item.face)
-    child = children(build(workspace, [parent], layers=("alpha", "shadow", "clean", "amodal")))[0]
+    layers = ("alpha", "shadow", "clean", "amodal")
+    options = {"layers": layers, "wearing_states": {"correct": 1.0}, "mask_types": {"surgical": 1.0}}
+    child = children(build(workspace, [parent], **options))[0]
     layers = {layer.name: layer.image for layer in child.layers}
     assert set(layers) == {"alpha", "shadow", "clean", "amodal"}
     assert layers["clean"] == parent.image
@@ -204,6 +213,79 @@ def test_layers_are_stored_on_request(workspace, small):
     )
     if strap:
         assert np.array_equal(composite[~touched], clean[~touched])
+
+
+def test_geometry_layers_show_the_nearest_surface(workspace, small):
+    item = small["hopper"]
+    parent = store(workspace, item.rgb, "x", item.face)
+    names = ("depth", "normals", "uv", "hard", "skin", "strap", "occluder")
+    child = children(
+        build(workspace, [parent], layers=names, mask_types={"n95": 1.0}, wearing_states={"correct": 1.0})
+    )[0]
+    layer = {entry.name: workspace.images.read_layer(entry.image) for entry in child.layers}
+    assert set(layer) == set(names)
+    solid = rle_to_mask(next(part for part in child.instances if part.label is Label.FACE_MASK).mask)
+    assert np.array_equal(layer["hard"] == 255, solid)
+    on_cloth = layer["uv"][..., 2] == 255
+    assert (on_cloth & solid).sum() / solid.sum() > 0.97
+    # Cloth lies before the chin; a normal of the lit side has length 1 and looks at the camera.
+    nose, cheek = item.points[4, :2].astype(int), item.points[234, :2].astype(int)
+    assert 0 < layer["depth"][nose[1], nose[0]] < layer["depth"][cheek[1], cheek[0] + 4]
+    length = np.linalg.norm(layer["normals"][solid].astype(float) / 127.5 - 1, axis=1)
+    assert np.abs(length - 1).max() < 0.03
+    assert (layer["normals"][solid][:, 2] < 128).mean() > 0.95
+    across = layer["uv"][..., 0].astype(int)
+    row = np.flatnonzero(on_cloth[int(item.points[13, 1])])
+    assert (np.diff(across[int(item.points[13, 1]), row]) >= 0).all()
+
+
+def test_an_occluder_is_labelled_and_takes_from_the_mask_what_it_covers(workspace, small):
+    item = small["hopper"]
+    parent = store(workspace, item.rgb, "x", item.face)
+    plain, held = (
+        children(build(workspace, [parent], name, occluders=options))[0]
+        for name, options in (
+            ("plain", {}),
+            ("held", {"probability": 1.0, "kinds": {"ellipse": 1.0}, "shape_share": [0.1, 0.3]}),
+        )
+    )
+    before, after = (
+        {part.label: rle_to_mask(part.mask) for part in child.instances} for child in (plain, held)
+    )
+    occluder = after[Label.OCCLUDER]
+    assert Label.OCCLUDER not in before
+    soft = workspace.images.read_layer(
+        next(part.soft for part in held.instances if part.label is Label.OCCLUDER)
+    )
+    sure = (soft == 0) | (soft == 65535)  # where both edges are soft, neither may reach one half
+    for label in (Label.FACE_MASK, Label.FACE):
+        assert np.array_equal(after[label][sure], (before[label] & ~occluder)[sure])
+    pictures = [workspace.images.read(child.image) for child in (plain, held)]
+    far = np.ones_like(occluder)
+    rows, columns = np.flatnonzero(occluder.any(axis=1)), np.flatnonzero(occluder.any(axis=0))
+    far[max(rows[0] - 8, 0) : rows[-1] + 8, max(columns[0] - 8, 0) : columns[-1] + 8] = False
+    assert np.array_equal(pictures[0][far], pictures[1][far])
+
+
+def test_the_flat_method_is_replayed_as_such(workspace, small):
+    item = small["astronaut"]
+    parent = store(workspace, item.rgb, "x", item.face)
+    manifest = build(workspace, [parent], method="halves")
+    child = children(manifest)[0]
+    assert json.loads(child.provenance.recipe)["method"] == "halves"
+    assert [found.problem for found in replays(manifest, workspace.images, NOTHING)] == [""]
+
+
+def test_a_changed_child_or_a_lost_photo_is_told_by_replaying(workspace, small):
+    item = small["hopper"]
+    parent = store(workspace, item.rgb, "x", item.face)
+    child = children(build(workspace, [parent]))[0]
+    other = replace(child, image=parent.image)
+    assert replay_child(other, parent, workspace.images, NOTHING).problem == "the picture differs"
+    assert "not in the manifest" in replay_child(child, None, workspace.images, NOTHING).problem
+    text = child.provenance.recipe.replace("maskset-overlay@", "maskset-overlay@0")
+    foreign = replace(child, provenance=replace(child.provenance, recipe=text))
+    assert "recipe is for renderer" in replay_child(foreign, parent, workspace.images, NOTHING).problem
 
 
 def test_nose_out_is_labelled_as_worn_wrongly(workspace, small):
@@ -236,7 +318,14 @@ def test_a_missing_picture_costs_the_children_not_the_photo(workspace, small):
         ({"mask_types": {"cloth": 0.0}}, "not all 0"),
         ({"wearing_states": {"backwards": 1.0}}, "unknown backwards"),
         ({"per_faces": 2}, "per_face"),
-        ({"layers": ["depth"]}, "layers"),
+        ({"layers": ["dept"]}, "layers"),
+        ({"front": "guess"}, "unknown guess; known: auto, "),
+        (
+            {"mask_types": {"n95": 1.0}, "wearing_states": {"hanging": 1.0}},
+            "n95 cannot be worn in any of the wearing_states",
+        ),
+        ({"method": "halves", "wearing_states": {"hanging": 1.0}}, "with method halves"),
+        ({"occluders": {"kinds": {"scarf": 1.0}}}, "need a folder of cut-outs"),
     ],
 )
 def test_wrong_settings_are_named_in_one_line(values, words):
@@ -249,7 +338,8 @@ def test_wrong_settings_are_named_in_one_line(values, words):
 def test_real_photos_are_dressed_without_a_fault(shared_data, workspace, landmark_sets):
     # Landmarks of another head on a real photo: odd, but nothing may fail.
     from dataset_tools.core.images import decode_photo
-    from synth.dress import dress_photo, recipe_from_json
+    from synth.dress import dress_photo
+    from synth.recipe import recipe_from_json
 
     photos = sorted((shared_data / "faces" / "without_mask").glob("*.jpg"))[:3]
     for path in photos:
