@@ -24,6 +24,7 @@ _MAX_TEXELS = 1024
 # At the middle, by the mask's width in pixels; to the sides a pixel sees more cloth. A large mask's pixels
 # are finer than what is to be seen of a fabric.
 _TEXELS_PER_PX = ((200.0, 1.0), (500.0, 0.75))
+_SEEN_MM = 220.0
 _FINE = 3  # cells of the light's grid per cell of the mesh
 _TILT = 0.3  # slope at which light's change is measured
 _STEEPEST = 1.2
@@ -65,7 +66,9 @@ def texel_count(mesh: MaskMesh, px_per_mm: float) -> tuple[int, int]:
     """Rows and columns of texels for a mask at a scale."""
     sizes, rates = zip(*_TEXELS_PER_PX, strict=True)
     rate = float(np.interp(mesh.size_mm[0] * px_per_mm, sizes, rates))
-    width, height = (side * px_per_mm * rate for side in mesh.size_mm)
+    # Most of a cloth that goes around the neck is out of sight.
+    wide = min(mesh.size_mm[0], _SEEN_MM) + 0.4 * max(mesh.size_mm[0] - _SEEN_MM, 0.0)
+    width, height = wide * px_per_mm * rate, mesh.size_mm[1] * px_per_mm * rate
     return int(np.clip(height, 40, _MAX_TEXELS)), int(np.clip(width, 48, _MAX_TEXELS))
 
 

@@ -92,10 +92,13 @@ def _wraps(shape: MaskShape, x: Floats32, y: Floats32, size_mm: tuple[float, flo
         lean, sag = rng.uniform(-0.45, 0.45) * step, rng.uniform(-0.2, 0.5) * step
         wander = 0.12 * step * np.sin(rng.uniform(2.0, 5.0) * u + rng.uniform(0, 6.3))
         edge = np.float32(size_mm[1]) * (middle + lean * u + sag * (1 - u**2) + wander).astype(np.float32)
-        below = y - edge
-        rise = np.clip(1 + below * np.float32(1 / (0.8 * step * size_mm[1])), 0, 1)
-        drop = np.clip(1 - below * np.float32(1 / (1.0 + 0.6 * shape.wrap_mm)), 0, 1)
-        total += np.float32(shape.wrap_mm * rng.uniform(0.7, 1.1)) * rise * rise * np.sqrt(drop)
+        reach, fall = 0.8 * step * size_mm[1], 1.0 + 0.6 * shape.wrap_mm
+        high = np.float32(shape.wrap_mm * rng.uniform(0.7, 1.1))
+        first_row, last_row = np.searchsorted(y[:, 0], [edge.min() - reach, edge.max() + fall])
+        below = y[first_row:last_row] - edge
+        rise = np.clip(1 + below * np.float32(1 / reach), 0, 1)
+        drop = np.clip(1 - below * np.float32(1 / fall), 0, 1)
+        total[first_row:last_row] += high * rise * rise * np.sqrt(drop)
     return total
 
 

@@ -34,12 +34,10 @@ _MAX_EXPOSURE = 1.05
 _DARKEST_SHADE = 0.42
 _LIT_MOST = 1.6
 _MOST_DIRECTED = 0.75
-# Cloth shows light harder than skin, which scatters it, and masks are darker towards the chest: chosen so that
-# drawn masks differ from top to bottom as real ones do.
+# Cloth shows light harder than skin, which scatters it: chosen so that brightness varies over drawn masks as
+# much as over real ones (MFSD).
 _CLOTH_CONTRAST = 1.25
-_BELOW = 0.35
 _RIDGE = 0.02
-_USUAL_LIGHT = (0.0, -0.35, -0.25)  # from above and in front; counts where the skin does not tell
 # What passes for skin beside the face, against the median of the face: luminance ratio, chromaticity.
 _SKIN_LEVELS = (0.22, 2.6)
 _SKIN_HUE = 0.09
@@ -76,7 +74,6 @@ class Light:
         exposure: linear value of a white surface under mean light.
         tint: (3,) colour of the light, luminance 1.
         saturation: 0 for a black-and-white photo, 1 for one in full colour.
-        below: share of light that a surface looking straight down misses: the body is beneath.
     """
 
     direction: tuple[float, float, float]
@@ -84,7 +81,6 @@ class Light:
     exposure: float
     tint: tuple[float, float, float]
     saturation: float = 1.0
-    below: float = 0.0
 
     def colour(self, reflectance: Floats32) -> Floats32:
         """Linear colour, in the photo's light and saturation, of (..., 3) reflectances; shade left out."""
@@ -96,7 +92,6 @@ class Light:
     def shade(self, normals: Floats32) -> Floats32:
         """Brightness of surfaces with these (..., 3) unit normals."""
         lit = self.ambient * (1.0 + normals @ np.asarray(self.direction, dtype=np.float32))
-        lit *= 1.0 - np.float32(self.below) * np.maximum(normals[..., 1], 0.0)
         shade: Floats32 = np.clip(lit, _DARKEST_SHADE, _LIT_MOST).astype(np.float32)
         return shade
 
@@ -198,25 +193,24 @@ def estimate_light(photo: RgbImage, skin: Skin) -> Light:
     saturation = _saturation(skin.patch)
     if int(seen.sum()) < 30:
         mean = float(np.median(skin.patch @ LUMINANCE))
-        return Light((0.0, 0.0, 0.0), 1.0, _exposure(mean, scene), tint, saturation, _BELOW)
+        return Light((0.0, 0.0, 0.0), 1.0, _exposure(mean, scene), tint, saturation)
     brightness = (skin.colours[seen] @ LUMINANCE).astype(np.float64)
     level = max(float(np.median(brightness)), 1e-4)
     ambient, directed = _fit_light(skin.normals[seen], brightness / level)
     strength = float(np.linalg.norm(directed)) / ambient
     directed = directed / ambient * min(_CLOTH_CONTRAST, _MOST_DIRECTED / max(strength, 1e-9))
     towards = (float(directed[0]), float(directed[1]), float(directed[2]))
-    return Light(towards, ambient, _exposure(level, scene), tint, saturation, _BELOW)
+    return Light(towards, ambient, _exposure(level, scene), tint, saturation)
 
 
 def _fit_light(normals: Floats, brightness: Floats) -> tuple[float, Floats]:
     basis = np.concatenate([np.ones((len(normals), 1)), normals], axis=1)
     weights: npt.NDArray[np.floating] = np.ones(len(normals))
     ridge = np.diag([0.0, 1.0, 1.0, 1.0]) * _RIDGE * len(normals)
-    expected = ridge @ np.array([0.0, *_USUAL_LIGHT])
     solution: Floats = np.zeros(4)
     for _ in range(6):
         weighted = basis * weights[:, None]
-        solution = np.linalg.solve(basis.T @ weighted + ridge, weighted.T @ brightness + expected)
+        solution = np.linalg.solve(basis.T @ weighted + ridge, weighted.T @ brightness)
         residual = brightness - basis @ solution
         spread = max(1.4826 * float(np.median(np.abs(residual))), 0.02)
         weights = np.maximum(1 - (residual / (4.0 * spread)) ** 2, 0.0) ** 2

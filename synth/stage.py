@@ -33,6 +33,7 @@ from dataset_tools.core.stage import each, reject
 from synth.add_mask import all_designs
 from synth.assets import Garment, draw_garment
 from synth.dress import METHODS, DressedFace, DressedPhoto, dress_photo, hard
+from synth.geometry import FaceMesh
 from synth.layers import draw_surfaces
 from synth.occluders import Occluder, draw_occluder
 from synth.ordering import choose_method
@@ -154,20 +155,12 @@ class SynthStage:
         occluders: list[tuple[int, Occluder]] = []
         unfit: list[Refusal] = []
         for index in wearers:
-            rng = generator(child_seed, f"face{index}")
-            design = _draw_name(rng, self.settings.mask_types)
-            state = _draw_name(rng, states_for(self.settings, design, self.resources.designs))
-            garment = draw_garment(design, state, rng, self.resources.designs)
             mesh = mesh_of(sample.faces[index])
             try:
-                check_fit(METHODS[self.settings.method].place(mesh, garment), sample.image.size_hw)
-                garments.append((index, garment))
-                occluder = draw_occluder(
-                    generator(child_seed, f"occluder{index}"),
-                    mesh,
-                    self.settings.occluders,
-                    self.resources.cutouts,
-                )
+                rng = generator(child_seed, f"face{index}")
+                garments.append((index, self._draw_garment(rng, mesh, sample.image.size_hw)))
+                rng = generator(child_seed, f"occluder{index}")
+                occluder = draw_occluder(rng, mesh, self.settings.occluders, self.resources.cutouts)
                 if occluder is not None:
                     occluders.append((index, occluder))
             except ItemFault as fault:
@@ -176,6 +169,23 @@ class SynthStage:
         effects = Effects(options.light, options.shadow, options.camera)
         recipe = Recipe(options.method, self.front, tuple(garments), tuple(occluders), effects, child_seed)
         return recipe, unfit
+
+    def _draw_garment(self, rng: np.random.Generator, mesh: FaceMesh, size_hw: tuple[int, int]) -> Garment:
+        # On a tight crop a mask under the chin hangs outside: then the likeliest way that fits is worn.
+        design = _draw_name(rng, self.settings.mask_types)
+        shares = states_for(self.settings, design, self.resources.designs)
+        first = _draw_name(rng, shares)
+        others = sorted((state for state in shares if state != first), key=lambda state: -shares[state])
+        refusal: ItemFault | None = None
+        for state in (first, *others):
+            garment = draw_garment(design, state, rng, self.resources.designs)
+            try:
+                check_fit(METHODS[self.settings.method].place(mesh, garment), size_hw)
+            except ItemFault as fault:
+                refusal = refusal or fault
+            else:
+                return garment
+        raise refusal or ItemFault(Reason.MASK_OFF_IMAGE, "no way to wear it fits")
 
     def _child(
         self,

@@ -65,7 +65,7 @@ _BAND_NAPE = np.array([40.0, 74.0, 140.0])
 _POINTS = 28
 _AROUND = 13  # of them behind the cheek
 _OFF_SKIN_MM = 1.8
-_LAST_S_MM = 110.0  # layout position up to which there is skin to lie on
+_LAST_S_MM = 117.0  # layout position up to which there is skin to lie on
 _BOW_MM = 2.0
 _TURNED_AWAY = 0.12  # a curve ends where the head's surface looks away from the camera by more than this
 
@@ -150,7 +150,7 @@ def _head_bands(mask: MaskMesh, face: FaceMesh) -> tuple[Floats, Floats]:
             cheek = _off_skin(start + (beside - start) * t, face)
             passed, behind = (knot * (side, 1.0, 1.0) for knot in knots)
             back = _on_head(_evenly(np.stack([beside, passed, behind]), _AROUND + 1)[1:])
-            curves.append(np.concatenate([[sewn], cheek, back]))
+            curves.append(np.concatenate([[sewn], cheek, _off_skin(back, face)]))
     points = np.stack(curves)
     outwards = (points - _HEAD_MIDDLE_MM) / _HEAD_HALF_MM**2
     outwards /= np.linalg.norm(outwards, axis=-1, keepdims=True)
@@ -161,13 +161,15 @@ def _head_bands(mask: MaskMesh, face: FaceMesh) -> tuple[Floats, Floats]:
 def _off_skin(points: Floats, face: FaceMesh) -> Floats:
     # A taut line that would cut through the cheek lies on it.
     inside = face.skin_mm[[58, 288]].mean(axis=0)
-    s = 75.0 * np.arctan2(points[:, 0], 60.0 - points[:, 2])
-    skin = on_surface(np.stack([s, points[:, 1]], axis=1), face.skin_mm)
-    out = points - inside
-    radius = np.linalg.norm(out, axis=1)
-    least = np.linalg.norm(skin - inside, axis=1) + _OFF_SKIN_MM
-    lifted: Floats = inside + out * (np.maximum(radius, least) / radius)[:, None]
-    return np.where((np.abs(s) < _LAST_S_MM)[:, None], lifted, points)
+    for _ in range(2):  # lifting a point moves it along the face a little
+        s = 75.0 * np.arctan2(points[:, 0], 60.0 - points[:, 2])
+        skin = on_surface(np.stack([s, points[:, 1]], axis=1), face.skin_mm)
+        out = points - inside
+        radius = np.linalg.norm(out, axis=1)
+        least = np.linalg.norm(skin - inside, axis=1) + _OFF_SKIN_MM
+        lifted = inside + out * (np.maximum(radius, least) / radius)[:, None]
+        points = np.where((np.abs(s) < _LAST_S_MM)[:, None], lifted, points)
+    return points
 
 
 def _evenly(knots: Floats, count: int) -> Floats:

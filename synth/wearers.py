@@ -18,7 +18,8 @@ from synth.render import face_coverage, inside_share
 BoolMask = npt.NDArray[np.bool_]
 
 MAX_PITCH_DEG = 50.0
-MIN_INSIDE_SHARE = 0.6  # of the mask's grid points
+# Of the mask's grid points. Real crops cut masks too; with less there is no telling what it is.
+MIN_INSIDE_SHARE = 0.4
 SAME_FACE_IOU = 0.5
 
 
