@@ -161,23 +161,20 @@ def _spans(triangles: Triangles, windows: Windows) -> _Spans:
     x, y = (torch.gather(triangles.xy[..., k], 1, order) for k in (0, 1))
     area = (x[:, 1] - x[:, 0]) * (y[:, 2] - y[:, 0]) - (x[:, 2] - x[:, 0]) * (y[:, 1] - y[:, 0])
     rows, columns = windows.rows[triangles.window], windows.columns[triangles.window]
-    low, high = (_clamped(y[:, k], rows) for k in (0, 2))
-    high = torch.where(area.abs() > _FLAT_AREA, high, low)
-    triangle, step = _expand(high - low)
-    row = low[triangle] + step
-    middle = row + 0.5
+    starts = _clamped(y, rows[:, None])
+    starts = torch.where(area.abs()[:, None] > _FLAT_AREA, starts, 0)
     edges = ((0, 2), (0, 1), (1, 2))
-    long, above, below = (
-        (x[:, b] - x[:, a]) / torch.where(y[:, b] > y[:, a], y[:, b] - y[:, a], 1.0) for a, b in edges
-    )
-    straight = x[triangle, 0] + (middle - y[triangle, 0]) * long[triangle]
-    # The bent side is the edge to the middle corner above it, the edge from it below.
-    is_above = middle < y[triangle, 1]
-    corner = torch.where(is_above, 0, 1)
-    slope = torch.where(is_above, above[triangle], below[triangle])
-    bent = x[triangle, corner] + (middle - y[triangle, corner]) * slope
-    first = _clamped(torch.minimum(straight, bent), columns[triangle])
-    length = _clamped(torch.maximum(straight, bent), columns[triangle]) - first
+    slope = [(x[:, b] - x[:, a]) / torch.where(y[:, b] > y[:, a], y[:, b] - y[:, a], 1.0) for a, b in edges]
+    at = [x[:, a] + (0.5 - y[:, a]) * slope[k] for k, (a, _) in enumerate(edges)]
+    # A triangle is two halves, above and below its middle corner; the long edge bounds both.
+    half, step = _expand(torch.cat([starts[:, 1] - starts[:, 0], starts[:, 2] - starts[:, 1]]))
+    row = torch.cat([starts[:, 0], starts[:, 1]])[half] + step
+    triangle = half % max(len(rows), 1)
+    long = at[0][triangle] + slope[0][triangle] * row
+    short = torch.cat(at[1:])[half] + torch.cat(slope[1:])[half] * row
+    limit = columns[triangle]
+    first = _clamped(torch.minimum(long, short), limit)
+    length = _clamped(torch.maximum(long, short), limit) - first
     keep = torch.nonzero(length > 0)[:, 0]
     return _Spans(triangle[keep], row[keep], first[keep], length[keep])
 
@@ -202,10 +199,7 @@ def _along(spans: _Spans, triangles: Triangles, corner_values: Tensor) -> tuple[
     by_b, by_c = corner_values[:, 1] - corner_values[:, 0], corner_values[:, 2] - corner_values[:, 0]
     slope_x = (by_b * ac[:, 1] - by_c * ab[:, 1]) / area
     slope_y = (by_c * ab[:, 0] - by_b * ac[:, 0]) / area
+    origin = corner_values[:, 0] + slope_x * (0.5 - a[:, 0]) + slope_y * (0.5 - a[:, 1])
     owner = spans.triangle
-    start = (
-        corner_values[owner, 0]
-        + slope_x[owner] * (spans.first + 0.5 - a[owner, 0])
-        + slope_y[owner] * (spans.row + 0.5 - a[owner, 1])
-    )
+    start = origin[owner] + slope_x[owner] * spans.first + slope_y[owner] * spans.row
     return start.float(), slope_x[owner].float()

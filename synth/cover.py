@@ -22,6 +22,7 @@ BoolMask = npt.NDArray[np.bool_]
 _BAND_SAMPLES = 1_500_000  # bounds memory on huge faces
 _FEW_SAMPLES = 60_000  # up to here one pass with all samples is faster than two
 BEHIND_MM = 1.5  # cloth this little behind the skin is still in front: both surfaces are approximations
+_GAP_PX = 4.0
 _LINE_PX = 3  # a line of this width reaches the centre of every pixel that the line itself touches
 _LINE_BITS = 4  # binary places of a pixel in line ends
 
@@ -99,24 +100,45 @@ def takes_two_passes(sheet: Sheet, scale: int) -> bool:
 def _cover_one(sheet: Sheet, face: FaceMesh, skin: Ints, box: Box, scale: int) -> Covered:
     x, y, width, height = box
     whole = _nothing(height, width, sheet.values.shape[1])
-    if len(sheet.triangles) == 0:
-        return whole
-    used = sheet.vertices_px[sheet.triangles.min() : sheet.triangles.max() + 1]
-    left, top, columns, rows = window_of(used - (x, y, 0.0), 1.0, (height, width))
-    if columns == 0 or rows == 0:
-        return whole
-    inner = (x + left, y + top, columns, rows)
-    if not takes_two_passes(sheet, scale):
-        part = _nothing(rows, columns, sheet.values.shape[1])
-        _supersample(part, sheet, face, skin, inner, scale, None)
-    else:
-        part = _sampled(sheet, face, skin, inner)
-        if scale > 1:
-            _supersample(part, sheet, face, skin, inner, scale, _rim(part, sheet, inner))
-    window = (slice(top, top + rows), slice(left, left + columns))
-    whole.alpha[window], whole.amodal[window] = part.alpha, part.amodal
-    whole.values[window] = part.values
+    for part in _islands(sheet):
+        used = part.vertices_px[np.unique(part.triangles)]
+        left, top, columns, rows = window_of(used - (x, y, 0.0), 1.0, (height, width))
+        if columns > 0 and rows > 0:
+            found = _cover_island(part, face, skin, (x + left, y + top, columns, rows), scale)
+            window = (slice(top, top + rows), slice(left, left + columns))
+            # Windows of islands may overlap where the islands do not.
+            shown = found.amodal > 0
+            for target, values in ((whole.alpha, found.alpha), (whole.amodal, found.amodal)):
+                np.copyto(target[window], values, where=shown)
+            np.copyto(whole.values[window], found.values, where=shown[..., None])
     return whole
+
+
+def _islands(sheet: Sheet) -> list[Sheet]:
+    # Parts with a gap of some pixels between them, side by side or one above the other: the two ear loops.
+    corners = sheet.vertices_px[sheet.triangles, :2]
+    low, high = corners.min(axis=1), corners.max(axis=1)
+    for axis in (0, 1):
+        order = np.argsort(low[:, axis], kind="stable")
+        reached = np.maximum.accumulate(high[order, axis])
+        cuts = np.flatnonzero(low[order[1:], axis] > reached[:-1] + _GAP_PX) + 1
+        if cuts.size:
+            pieces = np.split(order, cuts)
+            return [
+                Sheet(sheet.vertices_px, sheet.triangles[np.sort(piece)], sheet.values) for piece in pieces
+            ]
+    return [sheet] if len(sheet.triangles) else []
+
+
+def _cover_island(sheet: Sheet, face: FaceMesh, skin: Ints, box: Box, scale: int) -> Covered:
+    if not takes_two_passes(sheet, scale):
+        part = _nothing(box[3], box[2], sheet.values.shape[1])
+        _supersample(part, sheet, face, skin, box, scale, None)
+        return part
+    part = _sampled(sheet, face, skin, box)
+    if scale > 1:
+        _supersample(part, sheet, face, skin, box, scale, _rim(part, sheet, box))
+    return part
 
 
 def _nothing(height: int, width: int, kinds: int) -> Covered:

@@ -165,24 +165,24 @@ def _spans(xy: Floats, rows: int, columns: int) -> _Spans:
     order = np.argsort(xy[..., 1], axis=1, kind="stable")
     x, y = (np.take_along_axis(xy[..., k], order, axis=1) for k in (0, 1))
     area = (x[:, 1] - x[:, 0]) * (y[:, 2] - y[:, 0]) - (x[:, 2] - x[:, 0]) * (y[:, 1] - y[:, 0])
-    low, high = (np.clip(np.ceil(y[:, k] - 0.5), 0, rows).astype(np.int64) for k in (0, 2))
-    high = np.where(np.abs(area) > _FLAT_AREA, high, low)
-    triangle, step = _expand(high - low)
-    row = low[triangle] + step
-    middle = row + 0.5
-    # Both triangles of an edge must compute the same crossing: always from its upper end.
+    starts = np.clip(np.ceil(y - 0.5), 0, rows).astype(np.int64)
+    starts[np.abs(area) <= _FLAT_AREA] = 0
+    # Crossing of each edge with the middle of row r: at + slope * r. Both triangles of an edge must compute
+    # the same: always from its upper end.
     edges = ((0, 2), (0, 1), (1, 2))
-    slopes = [(x[:, b] - x[:, a]) / np.where(y[:, b] > y[:, a], y[:, b] - y[:, a], 1.0) for a, b in edges]
-    straight = x[triangle, 0] + (middle - y[triangle, 0]) * slopes[0][triangle]
-    upper = (middle < y[triangle, 1]).astype(np.int64)
-    # The bent side is the edge to the middle corner above it, the edge from it below.
-    corner_x, corner_y = (np.stack([both[:, 1], both[:, 0]]) for both in (x, y))
-    slope = np.stack([slopes[2], slopes[1]])
-    bent = corner_x[upper, triangle] + (middle - corner_y[upper, triangle]) * slope[upper, triangle]
-    first = np.clip(np.ceil(np.minimum(straight, bent) - 0.5), 0, columns)
-    length = np.clip(np.ceil(np.maximum(straight, bent) - 0.5), 0, columns) - first
+    slope = [(x[:, b] - x[:, a]) / np.where(y[:, b] > y[:, a], y[:, b] - y[:, a], 1.0) for a, b in edges]
+    at = [x[:, a] + (0.5 - y[:, a]) * slope[k] for k, (a, _) in enumerate(edges)]
+    # A triangle is two halves, above and below its middle corner; the long edge bounds both.
+    half, step = _expand(np.concatenate([starts[:, 1] - starts[:, 0], starts[:, 2] - starts[:, 1]]))
+    row = np.concatenate([starts[:, 0], starts[:, 1]])[half] + step
+    long = np.tile(at[0], 2)[half] + np.tile(slope[0], 2)[half] * row
+    short = np.concatenate(at[1:])[half] + np.concatenate(slope[1:])[half] * row
+    first = np.clip(np.ceil(np.minimum(long, short) - 0.5), 0, columns)
+    length = np.clip(np.ceil(np.maximum(long, short) - 0.5), 0, columns) - first
     keep = np.flatnonzero(length > 0)
-    return _Spans(triangle[keep], row[keep], first[keep].astype(np.int64), length[keep].astype(np.int64))
+    triangle = half[keep]
+    triangle[triangle >= len(xy)] -= len(xy)
+    return _Spans(triangle, row[keep], first[keep].astype(np.int64), length[keep].astype(np.int64))
 
 
 def _expand(lengths: Ints) -> tuple[Ints, Ints]:
@@ -207,10 +207,7 @@ def _along(spans: _Spans, xy: Floats, corner_values: Floats) -> tuple[Floats32, 
     by_b, by_c = corner_values[:, 1] - corner_values[:, 0], corner_values[:, 2] - corner_values[:, 0]
     slope_x = (by_b * ac[:, 1] - by_c * ab[:, 1]) / area
     slope_y = (by_c * ab[:, 0] - by_b * ac[:, 0]) / area
+    origin = corner_values[:, 0] + slope_x * (0.5 - a[:, 0]) + slope_y * (0.5 - a[:, 1])
     owner = spans.triangle
-    start = (
-        corner_values[owner, 0]
-        + slope_x[owner] * (spans.first + 0.5 - a[owner, 0])
-        + slope_y[owner] * (spans.row + 0.5 - a[owner, 1])
-    )
-    return start.astype(np.float32), slope_x[owner].astype(np.float32)
+    start = origin[owner] + slope_x[owner] * spans.first + slope_y[owner] * spans.row
+    return start.astype(np.float32), slope_x.astype(np.float32)[owner]

@@ -170,7 +170,7 @@ def test_undressable_faces_leave_rows_and_never_a_silent_copy(workspace, small, 
     item = small["hopper"]
     height = item.rgb.shape[0]
     no_landmarks = Face((0, 0, 50, 50), 0.9, Wearing.UNMASKED, "x@1")
-    below = make_face(np.add(item.points, (0.0, 0.55 * height, 0.0)))
+    below = make_face(np.add(item.points, (0.0, 0.68 * height, 0.0)))
     tiny = make_face((item.points - item.points[4]) * 0.2 + (40, 40, 0))
     samples = [
         store(workspace, item.rgb, "blind", no_landmarks),
