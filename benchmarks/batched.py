@@ -55,7 +55,8 @@ def main() -> None:
     lines = [
         "# Batched renderer",
         "",
-        f"Device: {figures['device']}; batches of {batch}, median of {options.runs} runs. CUDA: {figures['cuda']}.",
+        f"Device: {figures['device']}; batches of {batch}, median of {options.runs} runs. "
+        f"CUDA: {figures['cuda']}.",
         "",
         *machine.table(header, rows),
     ]

@@ -140,7 +140,7 @@ class _Batch:
         cord = torch.stack([self._of(scene.strap_colour) for scene in self.scenes])
         cord = cord[:, :, None, None] * (1.0 - 0.45 * across[:, 0] ** 2)[:, None]
         strap = self._finished(strap_alpha, cord, noise, visible)
-        shadow = torch.round(self._shadow(alpha) * visible * 255) / 255
+        shadow = torch.round(self._shadow(alpha * sampled[:, 3]) * visible * 255) / 255
         picture = _composite(photo, shadow, strap, mask)
         if any(scene.state.jpeg for scene in self.scenes):
             change = self._recompression(picture)

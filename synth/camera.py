@@ -30,7 +30,7 @@ _BASE_TABLE = (
 _FREQUENCIES = ((0, 1), (1, 0), (0, 2), (1, 1), (2, 0), (0, 3), (1, 2), (2, 1), (3, 0))
 _QUALITIES = np.arange(20, 98)
 _MAX_STEP = 60
-_MAX_BLOCKS = 400
+_MAX_BLOCKS = 200
 _MIN_COEFFICIENTS = 60
 _ROUNDING = 0.65  # standard deviation that rounding to bytes leaves in a coefficient
 _STRAY = 0.1  # share of coefficients that clipping and colour conversion move off the lattice
@@ -217,10 +217,11 @@ def recompress(layers: list[Layer], drawn: RgbImage, jpeg: Jpeg, at_xy: tuple[in
     padded = cv2.copyMakeBorder(drawn, pad_y, 0, pad_x, 0, cv2.BORDER_REPLICATE)
     _, stored = cv2.imencode(".jpg", padded[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, jpeg.quality])
     again = np.asarray(cv2.imdecode(stored, cv2.IMREAD_COLOR))[pad_y:, pad_x:, ::-1]
-    change = linear_of_byte()[again] - linear_of_byte()[drawn]
+    change = cv2.subtract(*(cv2.LUT(np.ascontiguousarray(rgb), linear_of_byte()) for rgb in (again, drawn)))
+    changed = [np.clip(cv2.add(layer.colour, change), 0, 1) for layer in layers]
     return [
-        Layer(layer.alpha, np.clip(layer.colour + change, 0, 1).astype(np.float32), layer.opacity)
-        for layer in layers
+        Layer(layer.alpha, np.asarray(colour, dtype=np.float32), layer.opacity)
+        for layer, colour in zip(layers, changed, strict=True)
     ]
 
 
@@ -325,7 +326,7 @@ def estimate_blur_px(grey: Bytes) -> float:
     # Only ridges of the gradient, across or down: beside an edge the ratio says nothing.
     ridge = sharp >= cv2.dilate(sharp, np.ones((1, 3), np.uint8)) - 1e-3
     ridge |= sharp >= cv2.dilate(sharp, np.ones((3, 1), np.uint8)) - 1e-3
-    strong = ridge & (sharp > max(float(np.quantile(sharp, _STRONGEST)), _LEAST_SLOPE))
+    strong = ridge & (sharp > max(float(np.quantile(sharp[::2, ::2], _STRONGEST)), _LEAST_SLOPE))
     if int(strong.sum()) < 12:
         return 0.0
     ratio = np.maximum(sharp[strong] / np.maximum(soft[strong], 1e-3), 1.0 + 1e-3)

@@ -22,7 +22,7 @@ BoolMask = npt.NDArray[np.bool_]
 _BAND_SAMPLES = 1_500_000  # bounds memory on huge faces
 _FEW_SAMPLES = 60_000  # up to here one pass with all samples is faster than two
 BEHIND_MM = 1.5  # cloth this little behind the skin is still in front: both surfaces are approximations
-_GAP_PX = 4.0
+_GAP_PX = 16.0  # an island of its own costs more than so few empty columns
 _LINE_PX = 3  # a line of this width reaches the centre of every pixel that the line itself touches
 _LINE_BITS = 4  # binary places of a pixel in line ends
 
@@ -106,11 +106,9 @@ def _cover_one(sheet: Sheet, face: FaceMesh, skin: Ints, box: Box, scale: int) -
         if columns > 0 and rows > 0:
             found = _cover_island(part, face, skin, (x + left, y + top, columns, rows), scale)
             window = (slice(top, top + rows), slice(left, left + columns))
-            # Windows of islands may overlap where the islands do not.
-            shown = found.amodal > 0
-            for target, values in ((whole.alpha, found.alpha), (whole.amodal, found.amodal)):
-                np.copyto(target[window], values, where=shown)
-            np.copyto(whole.values[window], found.values, where=shown[..., None])
+            # Islands lie so far apart that their windows do not overlap.
+            whole.alpha[window], whole.amodal[window] = found.alpha, found.amodal
+            whole.values[window] = found.values
     return whole
 
 

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from dataset_tools.core.images import RgbImage
 from synth.assets import Garment
-from synth.camera import UNTOUCHED, PhotoState, draw_noise, read_state
+from synth.camera import UNTOUCHED, PhotoState, blur_to_add, draw_noise, read_state
 from synth.cloth import LitCloth, grid_uv, shaded_cloth
 from synth.cover import Sheet, sampling, window_of
 from synth.fabric import srgb_to_linear
@@ -28,6 +28,7 @@ from synth.raster import Box
 from synth.shading import EVEN_LIGHT, Light, estimate_light, read_skin
 from synth.straps import build_loops, loop_curves, visible_lengths
 
+Floats = npt.NDArray[np.float64]
 Floats32 = npt.NDArray[np.float32]
 Ints = npt.NDArray[np.int64]
 
@@ -114,6 +115,19 @@ def set_scene(photo: RgbImage, face: FaceMesh, garment: Garment, effects: Effect
         strap_colour=strap * np.float32(min(light.ambient, 1.0)),
         light=light,
         state=state,
-        noise=draw_noise((box[3], box[2]), state, rng),
+        noise=_noise_around(points, box, state, rng),
         casts_shadow=effects.shadow,
     )
+
+
+def _noise_around(points: Floats, box: Box, state: PhotoState, rng: np.random.Generator) -> Floats32 | None:
+    # The window is larger than what is drawn, for the shadow's sake; noise takes long to draw.
+    x, y, width, height = box
+    reach = 4 * blur_to_add(state) + 2
+    left, top, columns, rows = window_of(points - (x, y, 0.0), reach, (height, width))
+    drawn = draw_noise((rows, columns), state, rng)
+    if drawn is None:
+        return None
+    noise = np.zeros((height, width), dtype=np.float32)
+    noise[top : top + rows, left : left + columns] = drawn
+    return noise

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from synth.assets import draw_garment
 from synth.camera import (
     Jpeg,
     Layer,
@@ -20,7 +21,8 @@ from synth.camera import (
 )
 from synth.geometry import build_face
 from synth.placement import fit_head_frame
-from synth.shading import linear_of_byte
+from synth.render import Effects, composite, dress_face
+from synth.shading import linear_of_byte, linear_to_srgb
 
 
 def through_jpeg(rgb: np.ndarray, quality: int) -> np.ndarray:
@@ -105,6 +107,32 @@ def test_the_grid_is_given_in_coordinates_of_the_whole_photo(astronaut):
     assert found is not None
     assert found.phase_xy == (0, 0)
     assert abs(found.quality - 60) <= 2
+
+
+def test_a_mask_on_a_compressed_photo_leaves_every_other_byte_and_has_no_halo(astronaut):
+    photo = through_jpeg(astronaut.rgb, 50)
+    face = build_face(astronaut.points, fit_head_frame(astronaut.points))
+    garment = draw_garment("surgical", "correct", np.random.default_rng(4))
+    nobody = np.zeros(photo.shape[:2], np.float32)
+    dressing = dress_face(photo, face, garment, nobody, Effects())
+    plain = dress_face(photo, face, garment, nobody, Effects(camera=False))
+    out = composite(photo, dressing)
+    x, y, width, height = dressing.box
+    window = (slice(y, y + height), slice(x, x + width))
+    drawn = (dressing.mask.alpha > 0) | (dressing.loops.alpha > 0) | (dressing.shadow > 0)
+    touched = np.zeros(photo.shape[:2], bool)
+    touched[window] = drawn
+    assert np.array_equal(out[~touched], photo[~touched])
+    # The sheet differs from an uncompressed one by more than its noise does: JPEG 50 leaves its blocks.
+    solid = (dressing.mask.alpha == 1) & (plain.mask.alpha == 1)
+    assert np.abs(dressing.mask.colour - plain.mask.colour)[solid].mean() > 0.002
+    # R8: rim pixels lie between the two sides they join.
+    rim = (dressing.mask.alpha > 0.02) & (dressing.mask.alpha < 0.98) & (dressing.loops.alpha == 0)
+    sheet = linear_to_srgb(dressing.mask.colour).astype(int)
+    under = linear_to_srgb(linear_of_byte()[photo[window]] * (1 - dressing.shadow[..., None])).astype(int)
+    made = out[window].astype(int)
+    inside = (made >= np.minimum(sheet, under) - 2) & (made <= np.maximum(sheet, under) + 2)
+    assert inside.all(axis=-1)[rim].mean() >= 0.995
 
 
 def test_recompressing_a_compressed_photo_changes_almost_nothing_and_a_sharp_sheet_much(astronaut):

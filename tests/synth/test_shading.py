@@ -5,6 +5,7 @@ import pytest
 
 from synth.fabric import srgb_to_linear
 from synth.geometry import build_face
+from synth.heads import draw_head, random_head
 from synth.placement import fit_head_frame
 from synth.raster import rasterise
 from synth.shading import (
@@ -40,6 +41,70 @@ def test_light_on_a_lambert_face_is_recovered(mean_points, towards):
     shade = light.shade(normals[seen].astype(np.float32))
     assert np.corrcoef(shade, brightness[seen])[0, 1] > 0.95
     assert np.sign(light.direction[0]) == np.sign(towards[0]) or abs(light.direction[0]) < 0.05
+
+
+@pytest.fixture(scope="module")
+def lit_heads():
+    # Known light on people of all skin tones, poses and identities: (head, picture, estimated light).
+    rng = np.random.default_rng(7)
+    found = []
+    for _ in range(24):
+        head = random_head(rng, size_px=256)
+        picture = draw_head(head, 1)
+        face = build_face(picture.landmarks, fit_head_frame(picture.landmarks))
+        skin = read_skin(picture.image, face.skin_px, face.frame.px_per_mm)
+        found.append((head, picture, estimate_light(picture.image, skin)))
+    return found
+
+
+def test_shading_on_heads_of_known_light_correlates_with_the_truth(lit_heads):
+    correlations = []
+    for head, picture, light in lit_heads:
+        seen = picture.skin & (np.abs(picture.normals).sum(axis=-1) > 0) & (picture.occluder < 0.01)
+        normals = picture.normals[seen]
+        correlations.append(np.corrcoef(light.shade(normals), head.light.shade(normals))[0, 1])
+    assert np.median(correlations) >= 0.95
+    assert np.mean(np.array(correlations) >= 0.8) >= 0.9
+
+
+def test_the_brighter_side_of_a_head_is_the_right_one(lit_heads):
+    sides = [
+        (head.light.direction[0], light.direction[0])
+        for head, _, light in lit_heads
+        if abs(head.light.direction[0]) > 0.1
+    ]
+    assert len(sides) >= 12
+    assert np.mean([np.sign(true) == np.sign(found) for true, found in sides]) >= 0.95
+
+
+def test_exposure_hardly_follows_skin_tone(lit_heads):
+    off = [np.log(light.exposure / head.light.exposure) for head, _, light in lit_heads]
+    per_degree = np.polyfit([head.ita_deg for head, _, _ in lit_heads], off, 1)[0]
+    assert abs(per_degree) * 90 < 0.5  # from ITA 50 to -40; by the skin's brightness alone it is 1.1
+
+
+@pytest.mark.parametrize("dimming", [0.5, 0.2])
+def test_a_dark_photo_makes_a_dark_mask(astronaut, dimming):
+    face = build_face(astronaut.points, fit_head_frame(astronaut.points))
+    bright = estimate_light(astronaut.rgb, read_skin(astronaut.rgb, face.skin_px, face.frame.px_per_mm))
+    dim = linear_to_srgb(linear_of_byte()[astronaut.rgb] * np.float32(dimming))
+    dark = estimate_light(dim, read_skin(dim, face.skin_px, face.frame.px_per_mm))
+    white = np.ones(3, np.float32)
+    # Between what the photo lost and nothing: a photo this dark may also have been taken in the dark.
+    assert dimming * 0.9 < dark.colour(white).mean() / bright.colour(white).mean() < dimming**0.2 * 1.05
+    brightest = np.quantile(linear_of_byte()[dim].mean(axis=-1), 0.98)
+    assert dark.colour(white).mean() < 1.7 * brightest
+
+
+def test_a_warm_photo_makes_a_warm_mask(astronaut):
+    face = build_face(astronaut.points, fit_head_frame(astronaut.points))
+    warm = linear_to_srgb(linear_of_byte()[astronaut.rgb] * np.array([1.0, 0.8, 0.5], np.float32))
+    lights = [
+        estimate_light(rgb, read_skin(rgb, face.skin_px, face.frame.px_per_mm))
+        for rgb in (astronaut.rgb, warm)
+    ]
+    ratios = [light.tint[0] / light.tint[2] for light in lights]
+    assert 1.2 < ratios[1] / ratios[0] < 2.1
 
 
 def test_a_grey_photo_has_no_saturation_and_a_grey_light(mean_points):
