@@ -35,6 +35,8 @@ from dataset_tools.core.workspace import Workspace, stage_key
 
 if TYPE_CHECKING:
     from annotation.verdict import Verdict
+    from baselines.data import FreshSamples
+    from baselines.settings import TrainSettings
     from dataset_tools.export.dataset import ExportReport
 
 STAGES = ("crawl", "filter", "synth", "prelabel", "review", "split")
@@ -274,7 +276,14 @@ class Pipeline:
         values = {"train": settings.model_dump(mode="json"), "data": manifest.key}
         checkpoint = self.workspace.root / "models" / f"{settings.baseline}-{digest_json(values)[:12]}"
         with self.workspace.lock():
-            train(settings, manifest, self.workspace.images, checkpoint, progress=self.progress)
+            train(
+                settings,
+                manifest,
+                self.workspace.images,
+                checkpoint,
+                progress=self.progress,
+                fresh=self._fresh_masks(settings, manifest),
+            )
             labelled = Counter(item.split for item in manifest.samples() if item.is_labelled)
             split = next((name for name in (Split.TEST, Split.VAL) if labelled[name]), None)
             if split is not None:
@@ -344,13 +353,24 @@ class Pipeline:
 
         assert self.config.proposer is not None
         settings = self.config.proposer.model_copy(update={"split": Split.UNASSIGNED})
+        manifest = self.manifest("synth")
         train(
             settings,
-            self.manifest("synth"),
+            manifest,
             self.workspace.images,
             self._proposer_dir(),
             progress=self.progress,
+            fresh=self._fresh_masks(settings, manifest),
         )
+
+    def _fresh_masks(self, settings: TrainSettings, manifest: Manifest) -> FreshSamples | None:
+        if not settings.fresh_masks:
+            return None
+        from synth.fresh import FreshMasks
+        from synth.stage import SynthStage
+
+        stage = SynthStage(self.config.synth, self.config.seed)
+        return FreshMasks(stage, manifest.samples(), self.workspace.images)
 
 
 def _not_run(name: str) -> ManifestError:

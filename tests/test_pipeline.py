@@ -14,12 +14,15 @@ from pathlib import Path
 import pytest
 import yaml
 
+from baselines.checkpoint import read_record
+from baselines.settings import TrainSettings
 from dataset_tools.config import BuildConfig, read_config
 from dataset_tools.core.errors import DataError, ManifestError, WeightsUnavailable, WorkspaceBusy
 from dataset_tools.core.record import Split
 from dataset_tools.core.workspace import Workspace
 from dataset_tools.demo import demo_config, demo_server
 from dataset_tools.pipeline import STAGES, Pipeline
+from synth.recipe import RENDERER
 
 WITHOUT_MODELS = {"proposer": None, "train": None, "shard_size": 4}
 
@@ -192,3 +195,14 @@ def test_the_demo_command_makes_a_scored_dataset(tmp_path: Path) -> None:
     folder = Path(json.loads(done.stdout)["folder"])
     assert "license:" in (folder / "README.md").read_text()
     assert len(list((folder / "data").glob("*.parquet"))) >= 2
+
+
+def test_training_can_draw_fresh_masks_and_says_so(undisturbed: Pipeline) -> None:
+    settings = TrainSettings(
+        steps=2, batch=2, input_px=64, pretrained=False, device="cpu", fresh_masks=True, samples="synthetic"
+    )
+    build = Pipeline(undisturbed.config.model_copy(update={"train": settings}))
+    trained = build.train()
+    record = read_record(trained.checkpoint)
+    assert record.fresh_masks.startswith(f"synth:{RENDERER}:")
+    assert record.synthetic_crops == record.crops > 0

@@ -60,8 +60,8 @@ def compare(jobs: list[Job], device: str = "cpu") -> list[np.ndarray]:
 
 @pytest.fixture(scope="module")
 def portraits(astronaut, hopper):
-    shrunk = astronaut.shrunk(0.5)
-    return [astronaut, hopper, shrunk, replace(hopper, rgb=stored_as_jpeg(hopper.rgb, 70))]
+    small = hopper.shrunk(0.6)
+    return [astronaut.shrunk(0.7), small, replace(small, rgb=stored_as_jpeg(small.rgb, 70))]
 
 
 @pytest.mark.parametrize("design", sorted(DESIGNS))

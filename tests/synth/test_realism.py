@@ -18,7 +18,10 @@ from synth.realism import (
     rim_auc,
     rim_points,
     rim_statistics,
+    shrink_factor,
+    softness_above,
     to_square,
+    worst_sheet,
 )
 
 
@@ -141,3 +144,31 @@ def test_statistics_name_what_differs():
     sharp, soft = (dict(zip(STATISTICS, rim_statistics(c, mask), strict=True)) for c in (crop, softened))
     assert sharp["noise in the mask"] > 3 * soft["noise in the mask"]
     assert sharp["level of the mask"] == pytest.approx(soft["level of the mask"], rel=0.1)
+
+
+def test_the_sheet_shows_the_most_conspicuous_faces_first(reports):
+    _, pasted = reports
+    faces = [made_face(seed, pasted=True) for seed in range(200, 220)]
+    sheet = worst_sheet(pasted, faces, 7)
+    assert sheet.shape == (2 * FACE_PX, 5 * FACE_PX, 3)
+    worst = next(face for face in faces if face.name == pasted.scores[0][0])
+    assert np.array_equal(sheet[:FACE_PX, :FACE_PX], to_square(worst).image)
+    assert not sheet[FACE_PX:, 2 * FACE_PX :].any()
+
+
+def test_a_photo_is_shrunk_until_it_is_as_soft_as_a_real_picture(astronaut_rgb):
+    face = cv2.GaussianBlur(astronaut_rgb[60:200, 150:290], (0, 0), 1.2)
+    mask = np.zeros(face.shape[:2], bool)
+    mask[90:, 20:120] = True
+    size = (face.shape[1] * 3, face.shape[0] * 3)
+    enlarged = MaskedFace(
+        "big",
+        "big",
+        cv2.resize(face, size, interpolation=cv2.INTER_LINEAR),
+        np.kron(mask, np.ones((3, 3), bool)),
+    )
+    # Enlarging a picture does not make it sharper.
+    own = softness_above(MaskedFace("small", "small", face, mask))
+    assert softness_above(enlarged) == pytest.approx(own, rel=0.35)
+    assert shrink_factor(face, 100, 0.5 * own) == 1.0
+    assert shrink_factor(face, 100, 2 * own) == pytest.approx(realism.SHARP_PX / (200 * own), rel=1e-6)
