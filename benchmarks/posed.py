@@ -1,9 +1,9 @@
-"""Masks on heads whose pose and light are known: R1 anchors and yield, R5b eye angle, R11 light, R12 exposure.
+"""Masks on heads of known pose and light: R1 anchors and yield, R5b eye angle, R11 light, R12 exposure.
 
     uv run python benchmarks/posed.py [--heads N] [--lit N] [--json FILE]
 
 The heads are drawn (`synth heads`), so no photo is needed. "Exact landmarks" shows the renderer's own error;
-"found" shows what is left when MediaPipe's landmarker looks at the drawing, its misses and errors included.
+"found" shows what is left when the landmarker looks at the drawing, its misses and errors included.
 """
 
 from __future__ import annotations
@@ -49,6 +49,7 @@ def main() -> None:
     options = parser.parse_args()
     figures: dict[str, Any] = {"R1_exact_landmarks": exact_anchors(options.heads)}
     finder = report.open_finder()
+    figures["landmarker"] = report.landmarker_of(finder)
     if finder is None:
         figures["R1_found_landmarks"] = report.NO_LANDMARKER
     else:
@@ -236,9 +237,10 @@ def _lines(figures: dict[str, Any]) -> list[str]:
     lines = [
         "# Masks on posed heads",
         "",
-        "Error of the mask's six anchor points in % of the inter-ocular distance (R1: median at most 3 to 45° "
-        "of yaw, 6 to 75°), and of the eye angle (R5b: at most 1° on average). Exact landmarks: roll all the "
-        f"way round; found by MediaPipe: roll to {UPRIGHT_DEG:g}°; pitch -40 to 40° unless said otherwise.",
+        "Error of the mask's six anchor points in % of the inter-ocular distance (R1: median at most 3 to "
+        "45° of yaw, 6 to 75°), and of the eye angle (R5b: at most 1° on average). Exact landmarks: roll all "
+        f"the way round; found by {figures['landmarker']}: roll to {UPRIGHT_DEG:g}°. Pitch -40 to "
+        "40° unless said.",
         "",
     ]
     header = (

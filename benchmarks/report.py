@@ -48,11 +48,16 @@ def not_measured(why: str) -> str:
 
 
 def open_finder() -> Any:
-    """MediaPipe's landmarker as the filter stage runs it, or None where its file is not at hand."""
+    """MediaPipe's landmarker as the filter stage runs it, on faces of any size; None without its file."""
     try:
-        return load_finder(FilterSettings(detector="mediapipe"))
+        return load_finder(FilterSettings(detector="mediapipe", min_face_px=1))
     except WeightsUnavailable:
         return None
+
+
+def landmarker_of(finder: Any) -> str:
+    """Which landmarker it runs, "name@version"."""
+    return NO_LANDMARKER if finder is None else str(finder.landmarker.name)
 
 
 NO_LANDMARKER = not_measured("the face landmarker's file is not at hand (see `build-dataset doctor`)")

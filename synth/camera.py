@@ -271,6 +271,12 @@ def _quality_steps() -> npt.NDArray[np.int64]:
 
 
 @cache
+def _possible_steps() -> list[npt.NDArray[np.int64]]:
+    # Of each frequency, every one once.
+    return [np.unique(steps) for steps in _quality_steps().T]
+
+
+@cache
 def _cosines() -> Floats32:
     # (4, 8): the four lowest cosines of a block side.
     k, x = np.arange(4)[:, None], np.arange(8)[None, :]
@@ -287,17 +293,17 @@ def _best_quality(luminance: Floats32) -> tuple[int, float]:
     size = np.abs(np.stack([spectrum[:, row, column] for row, column in _FREQUENCIES], axis=1))
     gain = np.zeros((_MAX_STEP + 1, len(_FREQUENCIES)))
     count = np.zeros_like(gain)
-    for number, steps in enumerate(_quality_steps().T):
+    for number, steps in enumerate(_possible_steps()):
         # Coefficients that round to nothing fit any lattice and tell nothing.
-        step = np.unique(steps).astype(np.float32)
+        step = steps.astype(np.float32)
         values = size[:, number]
         values = values[values > step[0] / 2, None]
         off = values - np.rint(values / step) * step
         on_lattice = step / np.float32(_ROUNDING * np.sqrt(2 * np.pi)) * np.exp(-0.5 * (off / _ROUNDING) ** 2)
         tells = values > step / 2
         chance = np.log((1 - _STRAY) * on_lattice + _STRAY, where=tells, out=np.zeros_like(off))
-        gain[np.unique(steps), number] = chance.sum(axis=0)
-        count[np.unique(steps), number] = tells.sum(axis=0)
+        gain[steps, number] = chance.sum(axis=0)
+        count[steps, number] = tells.sum(axis=0)
     each = np.arange(len(_FREQUENCIES))
     total, told = gain[_quality_steps(), each].sum(axis=1), count[_quality_steps(), each].sum(axis=1)
     best = int(total.argmax())

@@ -12,7 +12,8 @@ import numpy as np
 import numpy.typing as npt
 
 from synth.assets import Garment
-from synth.fabric import cloth_axes, dye
+from synth.dye import dye
+from synth.fabric import cloth_axes
 from synth.geometry import GRID_COLUMNS, GRID_ROWS, MaskMesh
 from synth.relief import relief_mm, window_inside
 from synth.shading import Light
@@ -28,6 +29,7 @@ _SEEN_MM = 220.0
 _FINE = 3  # cells of the light's grid per cell of the mesh
 _TILT = 0.3  # slope at which light's change is measured
 _STEEPEST = 1.2
+_DEPTH = np.float32(1.7)  # folds of real masks (MFSD) are this much stronger than soft light shows them
 _SKY_MM = 2.0
 _SHOULDER = 0.72  # linear light from which highlights are compressed
 _HALF = np.array([[-0.5, 0.0, 0.5]], dtype=np.float32)
@@ -86,7 +88,7 @@ def shaded_cloth(mesh: MaskMesh, garment: Garment, light: Light, px_per_mm: floa
     """
     texels = texel_count(mesh, px_per_mm)
     form = _light_form(mesh, light, texels)
-    relief = relief_mm(garment.fabric, garment.shape, mesh.size_mm, texels)
+    relief = _DEPTH * relief_mm(garment.fabric, garment.shape, mesh.size_mm, texels)
     shade = _bumped(form, relief, mesh.size_mm)
     colour = _coloured(garment, light, form, shade, mesh.size_mm)
     if garment.fabric.window is None:

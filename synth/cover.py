@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from synth.geometry import FaceMesh, MaskMesh
-from synth.raster import Box, Hits, rasterise
+from synth.raster import Box, Hits, Surface, prepare, scan
 
 Floats = npt.NDArray[np.float64]
 Floats32 = npt.NDArray[np.float32]
@@ -20,9 +20,8 @@ Ints = npt.NDArray[np.int64]
 BoolMask = npt.NDArray[np.bool_]
 
 _BAND_SAMPLES = 1_500_000  # bounds memory on huge faces
-_FEW_SAMPLES = 60_000  # up to here one pass with all samples is faster than two
+_FEW_SAMPLES = 60_000  # that many at once cost less than another pass
 BEHIND_MM = 1.5  # cloth this little behind the skin is still in front: both surfaces are approximations
-_GAP_PX = 16.0  # an island of its own costs more than so few empty columns
 _LINE_PX = 3  # a line of this width reaches the centre of every pixel that the line itself touches
 _LINE_BITS = 4  # binary places of a pixel in line ends
 
@@ -67,7 +66,8 @@ def cover(sheets: list[Sheet], face: FaceMesh, skin: Ints, box: Box, scale: int)
         box: window of the photo.
         scale: samples per pixel side where an outline crosses the pixel, >= 1.
     """
-    return [_cover_one(sheet, face, skin, box, scale) for sheet in sheets]
+    head = _Head(prepare(face.skin_px, skin), np.float32(BEHIND_MM * face.frame.px_per_mm))
+    return [_cover_one(sheet, head, box, scale) for sheet in sheets]
 
 
 def window_of(points: Floats, margin: float, size_hw: tuple[int, int]) -> Box:
@@ -97,14 +97,21 @@ def takes_two_passes(sheet: Sheet, scale: int) -> bool:
     return scale == 1 or _area_px(sheet) * scale**2 >= _FEW_SAMPLES
 
 
-def _cover_one(sheet: Sheet, face: FaceMesh, skin: Ints, box: Box, scale: int) -> Covered:
+@dataclass(frozen=True)
+class _Head:
+    # The skin that may lie in front of a sheet, and how far behind it a sheet still shows.
+    skin: Surface
+    slack_px: np.float32
+
+
+def _cover_one(sheet: Sheet, head: _Head, box: Box, scale: int) -> Covered:
     x, y, width, height = box
     whole = _nothing(height, width, sheet.values.shape[1])
-    for part in _islands(sheet):
+    for part in _islands(sheet, scale):
         used = part.vertices_px[np.unique(part.triangles)]
         left, top, columns, rows = window_of(used - (x, y, 0.0), 1.0, (height, width))
         if columns > 0 and rows > 0:
-            found = _cover_island(part, face, skin, (x + left, y + top, columns, rows), scale)
+            found = _cover_island(part, head, (x + left, y + top, columns, rows), scale)
             window = (slice(top, top + rows), slice(left, left + columns))
             # Islands lie so far apart that their windows do not overlap.
             whole.alpha[window], whole.amodal[window] = found.alpha, found.amodal
@@ -112,30 +119,33 @@ def _cover_one(sheet: Sheet, face: FaceMesh, skin: Ints, box: Box, scale: int) -
     return whole
 
 
-def _islands(sheet: Sheet) -> list[Sheet]:
-    # Parts with a gap of some pixels between them, side by side or one above the other: the two ear loops.
-    corners = sheet.vertices_px[sheet.triangles, :2]
-    low, high = corners.min(axis=1), corners.max(axis=1)
+def _islands(sheet: Sheet, scale: int) -> list[Sheet]:
+    # Parts with a wide gap between them, side by side or one above the other: the straps of both sides.
+    if len(sheet.triangles) == 0:
+        return []
+    first, second, third = (sheet.vertices_px[sheet.triangles[:, k], :2] for k in range(3))
+    low, high = (pick(pick(first, second), third) for pick in (np.minimum, np.maximum))
+    extent = high.max(axis=0) - low.min(axis=0)
     for axis in (0, 1):
         order = np.argsort(low[:, axis], kind="stable")
         reached = np.maximum.accumulate(high[order, axis])
-        cuts = np.flatnonzero(low[order[1:], axis] > reached[:-1] + _GAP_PX) + 1
+        gaps = low[order[1:], axis] - reached[:-1]
+        cuts = np.flatnonzero(gaps * extent[1 - axis] * scale**2 > _FEW_SAMPLES) + 1
         if cuts.size:
-            pieces = np.split(order, cuts)
-            return [
-                Sheet(sheet.vertices_px, sheet.triangles[np.sort(piece)], sheet.values) for piece in pieces
-            ]
-    return [sheet] if len(sheet.triangles) else []
+            pieces = [sheet.triangles[np.sort(piece)] for piece in np.split(order, cuts)]
+            return [Sheet(sheet.vertices_px, piece, sheet.values) for piece in pieces]
+    return [sheet]
 
 
-def _cover_island(sheet: Sheet, face: FaceMesh, skin: Ints, box: Box, scale: int) -> Covered:
+def _cover_island(sheet: Sheet, head: _Head, box: Box, scale: int) -> Covered:
+    surface = prepare(sheet.vertices_px, sheet.triangles, sheet.values)
     if not takes_two_passes(sheet, scale):
         part = _nothing(box[3], box[2], sheet.values.shape[1])
-        _supersample(part, sheet, face, skin, box, scale, None)
+        _supersample(part, surface, head, box, scale, None)
         return part
-    part = _sampled(sheet, face, skin, box)
+    part = _sampled(surface, head, box)
     if scale > 1:
-        _supersample(part, sheet, face, skin, box, scale, _rim(part, sheet, box))
+        _supersample(part, surface, head, box, scale, _rim(part, sheet, box))
     return part
 
 
@@ -151,30 +161,30 @@ def _area_px(sheet: Sheet) -> float:
     return float(np.abs(one[:, 0] * other[:, 1] - one[:, 1] * other[:, 0]).sum()) / 2
 
 
-def _sampled(sheet: Sheet, face: FaceMesh, skin: Ints, box: Box) -> Covered:
+def _sampled(surface: Surface, head: _Head, box: Box) -> Covered:
     # One sample per pixel. In bands of rows: a face of 4000 px would otherwise need gigabytes.
     x, y, width, height = box
-    kinds = sheet.values.shape[1]
+    kinds = len(surface.plane) - 1
     part = _nothing(height, width, kinds)
     step = max(1, _BAND_SAMPLES // width)
     for top in range(0, height, step):
         rows = slice(top, min(top + step, height))
         band = (x, y + top, width, rows.stop - top)
-        hits = rasterise(sheet.vertices_px, sheet.triangles, band, values=sheet.values)
+        hits = scan(surface, band)
         part.amodal[rows].reshape(-1)[hits.sample] = 1.0
-        sample, values = _in_front(hits, _behind(face, skin, band, 1, part.amodal[rows] > 0))
+        sample, values = _in_front(hits, _behind(head, band, 1, part.amodal[rows] > 0))
         part.alpha[rows].reshape(-1)[sample] = 1.0
         part.values[rows].reshape(-1, kinds)[sample] = values
     return part
 
 
 def _supersample(
-    part: Covered, sheet: Sheet, face: FaceMesh, skin: Ints, box: Box, scale: int, rim: BoolMask | None
+    part: Covered, surface: Surface, head: _Head, box: Box, scale: int, rim: BoolMask | None
 ) -> None:
     # Fills the pixels of the rim; None means all.
     _, _, width, height = box
     size, fine = height * width, width * scale
-    hits = rasterise(sheet.vertices_px, sheet.triangles, box, scale=scale, values=sheet.values, where=rim)
+    hits = scan(surface, box, scale=scale, where=rim)
 
     def pixels(sample: Ints) -> Ints:
         row = sample // fine
@@ -182,7 +192,7 @@ def _supersample(
 
     whole = np.bincount(pixels(hits.sample), minlength=size)
     shown = (whole > 0).reshape(height, width)
-    sample, values = _in_front(hits, _behind(face, skin, box, scale, shown))
+    sample, values = _in_front(hits, _behind(head, box, scale, shown))
     pixel = pixels(sample)
     count = np.bincount(pixel, minlength=size)
     at = np.flatnonzero(shown if rim is None else rim)
@@ -202,10 +212,9 @@ def _in_front(hits: Hits, behind: Floats32) -> tuple[Ints, Floats32]:
     return hits.sample[seen], hits.values[seen]
 
 
-def _behind(face: FaceMesh, skin: Ints, box: Box, scale: int, where: BoolMask) -> Floats32:
+def _behind(head: _Head, box: Box, scale: int, where: BoolMask) -> Floats32:
     # Depth, at every sample, beyond which a sheet is hidden by the face.
-    hits = rasterise(face.skin_px, skin, box, scale=scale, where=where)
-    return hits.depth_map().ravel() + np.float32(BEHIND_MM * face.frame.px_per_mm)
+    return scan(head.skin, box, scale=scale, where=where).depth_map().ravel() + head.slack_px
 
 
 def _rim(part: Covered, sheet: Sheet, box: Box) -> BoolMask:

@@ -1,7 +1,8 @@
-"""Procedural cloth: the colour of a mask on a regular grid of texels, from a few numbers.
+"""What a mask is made of, as a few numbers, and the grid and noise that its picture is drawn from.
 
 All sizes are in millimetres on the cloth, so a fabric looks the same on a small and a large face; detail
-finer than a texel fades out instead of turning into moiré. What stands off the surface is in `relief.py`.
+finer than a texel fades out instead of turning into moiré. Colours are in `dye.py`, what stands
+off the surface in `relief.py`.
 """
 
 from __future__ import annotations
@@ -36,7 +37,6 @@ Weave = Literal["woven", "fibre", "knit"]
 Lines = Literal["none", "fold", "panels", "bill", "cup"]
 
 MIN_REFLECTANCE = 0.010  # linear; no dye is blacker
-_DIRT: Rgb = (104, 84, 62)
 _BANK = 1024
 _WEAVE_CELL_MM = 0.7
 _BLOTCH_CELL_MM = 3.0
@@ -103,21 +103,6 @@ class Fabric:
     texture: str = ""
 
 
-@dataclass(frozen=True)
-class Dye:
-    """Colour of every texel as layers over a ground, so that light is applied to a few colours only.
-
-    Attributes:
-        ground: (3,) linear reflectance, or (H, W, 3) for a picture.
-        layers: coverage (H, W) in [0, 1] and (3,) linear reflectance of each, from below.
-        threads: (H, W) factor of the uneven weave.
-    """
-
-    ground: Floats32
-    layers: tuple[tuple[Floats32, Floats32], ...]
-    threads: Floats32
-
-
 def srgb_to_linear(value_01: npt.ArrayLike) -> Floats32:
     """sRGB in [0, 1] to linear light in [0, 1] (IEC 61966-2-1)."""
     value = np.asarray(value_01, dtype=np.float32)
@@ -137,66 +122,6 @@ def cloth_axes(size_mm: tuple[float, float], texels_hw: tuple[int, int]) -> tupl
     x = np.linspace(-size_mm[0] / 2, size_mm[0] / 2, width, dtype=np.float32)[None, :]
     y = np.linspace(0.0, size_mm[1], height, dtype=np.float32)[:, None]
     return x, y
-
-
-def dye(fabric: Fabric, size_mm: tuple[float, float], texels_hw: tuple[int, int]) -> Dye:
-    """The colours of a cloth.
-
-    Raises:
-        DataError: a user's texture that is not loaded (`synth.textures`).
-    """
-    from synth.patterns import pattern_layers
-    from synth.prints import picture_of, print_layers
-
-    layers: list[tuple[Floats32, Floats32]] = []
-    ground = reflectance_of(fabric.ground)
-    picture = picture_of(fabric, size_mm, texels_hw)
-    if picture is not None:
-        ground = np.maximum(picture, np.float32(MIN_REFLECTANCE))
-    for amount, colour in pattern_layers(fabric, size_mm, texels_hw):
-        layers.append((amount, reflectance_of(colour)))
-    for amount, colour in print_layers(fabric, size_mm, texels_hw):
-        layers.append((amount, reflectance_of(colour)))
-    if fabric.trim != fabric.ground and fabric.hem_mm > 0:
-        layers.append((_hem_band(fabric, size_mm, texels_hw), reflectance_of(fabric.trim)))
-    if fabric.dirt > 0:
-        blotch = noise_field("blotch", fabric.seed + 7, size_mm, texels_hw)
-        stain = np.clip(0.5 * blotch - 0.25, 0.0, 0.8) * np.float32(fabric.dirt)
-        layers.append((stain, reflectance_of(_DIRT)))
-    return Dye(ground, tuple(layers), _threads(fabric, size_mm, texels_hw))
-
-
-def albedo(fabric: Fabric, size_mm: tuple[float, float], texels_hw: tuple[int, int]) -> Floats32:
-    """Reflectance of every texel, (H, W, 3) linear light in [0, 1].
-
-    Raises:
-        DataError: a user's texture that is not loaded.
-    """
-    found = dye(fabric, size_mm, texels_hw)
-    colour = np.broadcast_to(found.ground, (*texels_hw, 3))
-    for amount, layer in found.layers:
-        colour = colour + amount[..., None] * (layer - colour)
-    return np.clip(colour * found.threads[..., None], 0.0, 1.0).astype(np.float32)
-
-
-def _hem_band(fabric: Fabric, size_mm: tuple[float, float], texels_hw: tuple[int, int]) -> Floats32:
-    x, y = cloth_axes(size_mm, texels_hw)
-    soft = max(size_mm[0] / texels_hw[1], 0.3)
-    beside = np.clip((fabric.hem_mm - (size_mm[0] / 2 - np.abs(x))) / soft + 0.5, 0.0, 1.0)
-    above = np.clip((fabric.hem_mm - np.minimum(y, size_mm[1] - y)) / soft + 0.5, 0.0, 1.0)
-    band: Floats32 = np.maximum(beside, above)
-    return band
-
-
-def _threads(fabric: Fabric, size_mm: tuple[float, float], texels_hw: tuple[int, int]) -> Floats32:
-    # Threads of uneven thickness; averaging to the texel size removes what cannot be seen.
-    fine = noise_field("weave", fabric.seed, size_mm, texels_hw)
-    blotch = noise_field("blotch", fabric.seed + 1, size_mm, texels_hw)
-    strength = fabric.weave * (1.6 if fabric.pattern == "denim" else 1.0)
-    fine *= np.float32(0.07 * strength)
-    fine += np.float32(0.05 * fabric.weave) * blotch
-    fine += np.float32(1.0)
-    return fine
 
 
 # Cell size (mm), blur across and down (cells) of the kinds of noise.

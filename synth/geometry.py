@@ -9,6 +9,7 @@ skin at the rim.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -391,8 +392,9 @@ def hanging_grid(shape: MaskShape, skin_mm: Floats, size: tuple[int, int]) -> Fl
     return grid
 
 
+@cache
 def grid_triangles(rows: int, columns: int) -> Ints:
-    """Triangles of a grid, (2 (rows-1) (columns-1), 3); diagonals mirror about the middle column."""
+    """Triangles of a grid, (2 (rows-1) (columns-1), 3), not to be changed; diagonals mirror in the middle."""
     index = np.arange(rows * columns).reshape(rows, columns)
     a, b, c, d = index[:-1, :-1], index[:-1, 1:], index[1:, :-1], index[1:, 1:]
     half = (columns - 1) // 2

@@ -14,6 +14,7 @@ BoolMask = npt.NDArray[np.bool_]
 Box = tuple[int, int, int, int]  # x0, y0, width, height in pixels
 
 _FLAT_AREA = 1e-9
+_EDGES = ((0, 2), (0, 1), (1, 2))  # of a triangle whose corners are sorted downwards
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,54 @@ class Hits:
 
 
 @dataclass(frozen=True)
+class Surface:
+    """Triangles, and all that does not depend on the window they are looked at through; made by `prepare`.
+
+    Attributes:
+        low, high: (T, 2) corners of each triangle's bounding box, x and y in pixels.
+        corner_y: (T, 3) heights of the corners, downwards; all the first one's for a flat triangle.
+        edge_x, edge_slope: (3, T) the line of each edge: x = edge_x + edge_slope * y.
+        plane: (1 + K, 3, T) depth and values over each triangle: p0 + p1 * x + p2 * y.
+    """
+
+    low: Floats
+    high: Floats
+    corner_y: Floats
+    edge_x: Floats
+    edge_slope: Floats
+    plane: Floats
+
+
+def prepare(vertices: Floats, triangles: Ints, values: Floats | None = None) -> Surface:
+    """A surface that is to be scanned more than once; arguments as in `rasterise`."""
+    corners = vertices[triangles].transpose(2, 1, 0)  # (x y z, corner, triangle)
+    first, second, third = (corners[:2, k] for k in range(3))
+    low, high = (pick(pick(first, second), third).T for pick in (np.minimum, np.maximum))
+    order = np.argsort(corners[1], axis=0, kind="stable")
+    x, y = (np.take_along_axis(corners[k], order, axis=0) for k in (0, 1))
+    slopes, lines = np.empty((2, 3, len(triangles)))
+    for k, (upper, lower) in enumerate(_EDGES):
+        # Both triangles of an edge must compute the same line: always from its upper end.
+        rise = y[lower] - y[upper]
+        slopes[k] = (x[lower] - x[upper]) / np.where(rise > 0, rise, 1.0)
+        lines[k] = x[upper] - slopes[k] * y[upper]
+    area = (x[1] - x[0]) * (y[2] - y[0]) - (x[2] - x[0]) * (y[1] - y[0])
+    heights = np.where(np.abs(area) > _FLAT_AREA, y, y[0])
+    numbers = [corners[2]] if values is None else [corners[2], *values[triangles].transpose(2, 1, 0)]
+    return Surface(low, high, heights.T, lines, slopes, _planes(corners[:2], np.stack(numbers)))
+
+
+def _planes(xy: Floats, numbers: Floats) -> Floats:
+    ab, ac = xy[:, 1] - xy[:, 0], xy[:, 2] - xy[:, 0]
+    area = ab[0] * ac[1] - ab[1] * ac[0]
+    area = np.where(np.abs(area) > _FLAT_AREA, area, 1.0)
+    by_b, by_c = numbers[:, 1] - numbers[:, 0], numbers[:, 2] - numbers[:, 0]
+    along_x = (by_b * ac[1] - by_c * ab[1]) / area
+    along_y = (by_c * ab[0] - by_b * ac[0]) / area
+    return np.stack([numbers[:, 0] - along_x * xy[0, 0] - along_y * xy[1, 0], along_x, along_y], axis=1)
+
+
+@dataclass(frozen=True)
 class _Spans:
     # Runs of samples: one triangle, one row, columns first..first+length-1.
     triangle: Ints
@@ -78,41 +127,51 @@ def rasterise(
         values: (N, K) numbers to interpolate linearly, or None.
         where: (height, width) pixels of the window that matter, or None for all; nothing is hit elsewhere.
     """
+    return scan(prepare(vertices, triangles, values), box, scale=scale, where=where)
+
+
+def scan(surface: Surface, box: Box, *, scale: int = 1, where: BoolMask | None = None) -> Hits:
+    """`rasterise` of a prepared surface."""
     x0, y0, width, height = box
     rows, columns = height * scale, width * scale
-    count = 0 if values is None else values.shape[1]
-    corners = vertices[triangles]
-    xy = (corners[..., :2] - (x0, y0)) * scale
-    chosen: Ints = np.arange(len(triangles))
-    if where is not None:
+    if where is None:
+        spans = _spans(surface, box, scale, None)
+    else:
         counts = _counts(where)
-        chosen = _touching(xy, counts, scale)
-        xy, corners = xy[chosen], corners[chosen]
-    spans = _spans(xy, rows, columns)
-    if where is not None:
+        spans = _spans(surface, box, scale, _touching(surface, box, counts))
         spans = _spans_touching(spans, counts, scale)
-    sample, span, step = _samples(spans, columns)
+    span, step = _expand(spans.length)
+    sample = (spans.row * columns + spans.first)[span] + step
     if where is not None:
         pixel = ((spans.row // scale) * width)[span] + (spans.first[span] + step) // scale
         wanted = np.flatnonzero(where.ravel()[pixel])
         sample, span, step = sample[wanted], span[wanted], step[wanted]
     steps = step.astype(np.float32)
-    z_start, z_slope = _along(spans, xy, corners[..., 2])
-    z = z_start[span] + z_slope[span] * steps
+    # Middle of the first sample of each span.
+    x, y = x0 + (spans.first + 0.5) / scale, y0 + (spans.row + 0.5) / scale
+
+    def along(plane: Floats) -> Floats32:
+        start = (
+            plane[0, spans.triangle] + plane[1, spans.triangle] * x + plane[2, spans.triangle] * y
+        ).astype(np.float32)
+        slope = (plane[1] / scale).astype(np.float32)[spans.triangle]
+        found: Floats32 = start[span] + slope[span] * steps
+        return found
+
+    z = along(surface.plane[0])
     wins = _nearest(sample, z, rows * columns)
     if wins is not None:
         sample, span, steps, z = sample[wins], span[wins], steps[wins], z[wins]
-    found = np.empty((len(sample), count), dtype=np.float32)
-    for k in range(count):
-        start, slope = _along(spans, xy, np.asarray(values)[triangles[chosen], k])
-        found[:, k] = start[span] + slope[span] * steps
-    return Hits((rows, columns), sample, z, chosen[spans.triangle[span]], found)
+    found = np.empty((len(sample), len(surface.plane) - 1), dtype=np.float32)
+    for k in range(found.shape[1]):
+        found[:, k] = along(surface.plane[k + 1])
+    return Hits((rows, columns), sample, z, spans.triangle[span], found)
 
 
 def coverage(vertices: Floats, triangles: Ints, box: Box) -> BoolMask:
     """Pixels whose centre any triangle covers, (height, width) bool; the rules of `rasterise`."""
-    x0, y0, width, height = box
-    spans = _spans(vertices[triangles][..., :2] - (x0, y0), height, width)
+    _, _, width, height = box
+    spans = _spans(prepare(vertices, triangles), box, 1, None)
     # One column more than the window, so that a span's end never starts the next row.
     start = spans.row * (width + 1) + spans.first
     size = height * (width + 1)
@@ -128,11 +187,11 @@ def _counts(where: BoolMask) -> npt.NDArray[np.int32]:
     return np.asarray(cv2.integral(where.view(np.uint8)), dtype=np.int32)
 
 
-def _touching(xy: Floats, counts: npt.NDArray[np.int32], scale: int) -> Ints:
+def _touching(surface: Surface, box: Box, counts: npt.NDArray[np.int32]) -> Ints:
     # Triangles whose bounding box touches a pixel that matters.
     limit = (counts.shape[1] - 1, counts.shape[0] - 1)
-    low = np.clip(np.floor(xy.min(axis=1) / scale), 0, limit).astype(np.int64)
-    high = np.clip(np.floor(xy.max(axis=1) / scale) + 1, 0, limit).astype(np.int64)
+    low = np.clip(np.floor(surface.low - box[:2]), 0, limit).astype(np.int64)
+    high = np.clip(np.floor(surface.high - box[:2]) + 1, 0, limit).astype(np.int64)
     inside = counts[high[:, 1], high[:, 0]] - counts[low[:, 1], high[:, 0]]
     inside -= counts[high[:, 1], low[:, 0]] - counts[low[:, 1], low[:, 0]]
     return np.flatnonzero(inside > 0)
@@ -161,27 +220,26 @@ def _nearest(sample: Ints, z: Floats32, size: int) -> npt.NDArray[np.bool_] | No
     return wins
 
 
-def _spans(xy: Floats, rows: int, columns: int) -> _Spans:
-    order = np.argsort(xy[..., 1], axis=1, kind="stable")
-    x, y = (np.take_along_axis(xy[..., k], order, axis=1) for k in (0, 1))
-    area = (x[:, 1] - x[:, 0]) * (y[:, 2] - y[:, 0]) - (x[:, 2] - x[:, 0]) * (y[:, 1] - y[:, 0])
-    starts = np.clip(np.ceil(y - 0.5), 0, rows).astype(np.int64)
-    starts[np.abs(area) <= _FLAT_AREA] = 0
-    # Crossing of each edge with the middle of row r: at + slope * r. Both triangles of an edge must compute
-    # the same: always from its upper end.
-    edges = ((0, 2), (0, 1), (1, 2))
-    slope = [(x[:, b] - x[:, a]) / np.where(y[:, b] > y[:, a], y[:, b] - y[:, a], 1.0) for a, b in edges]
-    at = [x[:, a] + (0.5 - y[:, a]) * slope[k] for k, (a, _) in enumerate(edges)]
+def _spans(surface: Surface, box: Box, scale: int, chosen: Ints | None) -> _Spans:
+    x0, y0, width, height = box
+    heights, lines, slopes = surface.corner_y, surface.edge_x, surface.edge_slope
+    if chosen is not None:
+        heights, lines, slopes = heights[chosen], lines[:, chosen], slopes[:, chosen]
+    count = len(heights)
+    starts = np.clip(np.ceil((heights - y0) * scale - 0.5), 0, height * scale).astype(np.int64)
     # A triangle is two halves, above and below its middle corner; the long edge bounds both.
-    half, step = _expand(np.concatenate([starts[:, 1] - starts[:, 0], starts[:, 2] - starts[:, 1]]))
-    row = np.concatenate([starts[:, 0], starts[:, 1]])[half] + step
-    long = np.tile(at[0], 2)[half] + np.tile(slope[0], 2)[half] * row
-    short = np.concatenate(at[1:])[half] + np.concatenate(slope[1:])[half] * row
-    first = np.clip(np.ceil(np.minimum(long, short) - 0.5), 0, columns)
-    length = np.clip(np.ceil(np.maximum(long, short) - 0.5), 0, columns) - first
+    half, step = _expand((starts[:, 1:] - starts[:, :-1]).T.ravel())
+    row = starts[:, :-1].T.ravel()[half] + step
+    triangle = np.where(half >= count, half - count, half)
+    y = y0 + (row + 0.5) / scale
+    long = lines[0][triangle] + slopes[0][triangle] * y
+    short = lines[1:].ravel()[half] + slopes[1:].ravel()[half] * y
+    # The first sample whose middle lies at or right of a crossing.
+    shift = x0 * scale + 0.5
+    first = np.clip(np.ceil(np.minimum(long, short) * scale - shift), 0, width * scale)
+    length = np.clip(np.ceil(np.maximum(long, short) * scale - shift), 0, width * scale) - first
     keep = np.flatnonzero(length > 0)
-    triangle = half[keep]
-    triangle[triangle >= len(xy)] -= len(xy)
+    triangle = triangle[keep] if chosen is None else chosen[triangle[keep]]
     return _Spans(triangle, row[keep], first[keep].astype(np.int64), length[keep].astype(np.int64))
 
 
@@ -190,24 +248,3 @@ def _expand(lengths: Ints) -> tuple[Ints, Ints]:
     owner = np.repeat(np.arange(len(lengths)), lengths)
     starts = np.cumsum(lengths) - lengths
     return owner, np.arange(len(owner)) - starts[owner]
-
-
-def _samples(spans: _Spans, columns: int) -> tuple[Ints, Ints, Ints]:
-    span, step = _expand(spans.length)
-    sample = (spans.row * columns + spans.first)[span] + step
-    return sample, span, step
-
-
-def _along(spans: _Spans, xy: Floats, corner_values: Floats) -> tuple[Floats32, Floats32]:
-    # Value at the first sample of every span, and its change per column: a plane over the triangle.
-    a, b, c = xy[:, 0], xy[:, 1], xy[:, 2]
-    ab, ac = b - a, c - a
-    area = ab[:, 0] * ac[:, 1] - ab[:, 1] * ac[:, 0]
-    area = np.where(np.abs(area) > _FLAT_AREA, area, 1.0)
-    by_b, by_c = corner_values[:, 1] - corner_values[:, 0], corner_values[:, 2] - corner_values[:, 0]
-    slope_x = (by_b * ac[:, 1] - by_c * ab[:, 1]) / area
-    slope_y = (by_c * ab[:, 0] - by_b * ac[:, 0]) / area
-    origin = corner_values[:, 0] + slope_x * (0.5 - a[:, 0]) + slope_y * (0.5 - a[:, 1])
-    owner = spans.triangle
-    start = origin[owner] + slope_x[owner] * spans.first + slope_y[owner] * spans.row
-    return start.astype(np.float32), slope_x.astype(np.float32)[owner]

@@ -13,28 +13,35 @@ Protocol, the same for real and drawn faces:
    `rim_statistics`, which knows where the rim is. With a hundred faces the network is the weaker of the two;
    the statistics also say what gives a drawing away.
 
+Before anything is drawn, the bare photos should be brought to the sharpness of the real ones
+(`softness_above` of a random real face, `shrink_factor` for the photo): otherwise resolution is what gets
+classified.
+
 0.5 means that the drawn rims cannot be told, 1 that each can.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from dataset_tools.core.errors import DataError
-from dataset_tools.core.images import RgbImage
+from dataset_tools.core.images import RgbImage, decode_photo
 from dataset_tools.core.seeds import derive_seed, generator
+from synth.camera import estimate_blur_px
+from synth.rim_statistics import STATISTICS, rim_statistics
 
 if TYPE_CHECKING:
     import torch
     from torch import nn
 
 Floats = npt.NDArray[np.float64]
-Floats32 = npt.NDArray[np.float32]
 BoolMask = npt.NDArray[np.bool_]
 Points = npt.NDArray[np.int64]
 Crops = npt.NDArray[np.uint8]
@@ -49,6 +56,9 @@ _ABOVE = 0.85
 _BORDER_PX = 6  # rim nearer to the border is where the picture cuts the mask
 _AWAY_PX = 4  # above the mask: beyond its shadow
 _LEAST_AREA = 0.04
+SHARP_PX = 0.8  # what `estimate_blur_px` finds in photos that are as sharp as their pixels
+_LEAST_ABOVE_PX = 40
+_SOFT_ENOUGH = 0.9
 _EPOCHS = 12
 _BATCH = 32
 _FOLDS = 4
@@ -106,6 +116,46 @@ class RimReport:
     telling: tuple[tuple[str, float], ...]
     scores: tuple[tuple[str, float], ...]
 
+    def as_json(self) -> dict[str, Any]:
+        """The report as plain JSON values; an unknown control is null."""
+        values = asdict(self)
+        unknown = [key for key in ("control_auc", "control_sd") if math.isnan(values[key])]
+        return {**values, **dict.fromkeys(unknown)}
+
+    def line(self, name: str) -> str:
+        """The report in a line for people."""
+        control = "unknown" if math.isnan(self.control_auc) else f"{self.control_auc:.2f}"
+        return (
+            f"{name}: AUC {self.auc:.3f} ± {self.auc_sd:.3f} by the network, {self.statistics_auc:.3f} ± "
+            f"{self.statistics_sd:.3f} by statistics (away from the mask {control}); {self.n_real} real, "
+            f"{self.n_drawn} drawn; most telling: {self.telling[0][0]} ({self.telling[0][1]:.2f})"
+        )
+
+
+def read_pairs(folder: Path) -> list[MaskedFace]:
+    """Masked faces from `folder`/image and `folder`/mask, files of equal stems; the mask is white.
+
+    A group is what a name says before its last two parts: `person_0_1` and `person_2_1` are one person's.
+
+    Raises:
+        DataError: there are no pairs, or sizes differ.
+        ItemFault: a file that is no readable picture.
+    """
+    masks = {path.stem: path for path in sorted((folder / "mask").glob("*")) if path.is_file()}
+    found = []
+    for path in sorted((folder / "image").glob("*")):
+        if path.stem not in masks:
+            continue
+        image = decode_photo(path.read_bytes()).rgb
+        mask = decode_photo(masks[path.stem].read_bytes()).rgb[..., 0] > 127
+        if mask.shape != image.shape[:2]:
+            raise DataError(f"{path.name}: the mask is {mask.shape}, the picture {image.shape[:2]}")
+        parts = path.stem.split("_")
+        found.append(MaskedFace(path.stem, "_".join(parts[:-2]) or path.stem, image, mask))
+    if not found:
+        raise DataError(f"no pairs in {folder}: image/NAME and mask/NAME are wanted")
+    return found
+
 
 def rim_auc(
     real: Sequence[MaskedFace], drawn: Sequence[MaskedFace], seed: int, crops_per_face: int = 10
@@ -161,6 +211,26 @@ def to_square(face: MaskedFace) -> MaskedFace | None:
     _, stored = cv2.imencode(".jpg", square[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
     again = np.ascontiguousarray(np.asarray(cv2.imdecode(stored, cv2.IMREAD_COLOR))[..., ::-1])
     return MaskedFace(face.name, face.group, again, worn >= 0.5)
+
+
+def softness_above(face: MaskedFace) -> float:
+    """Blur (sigma) above a face's mask as a share of the mask's width: the same however enlarged."""
+    import cv2
+
+    rows, columns = np.flatnonzero(face.mask.any(axis=1)), np.flatnonzero(face.mask.any(axis=0))
+    above = face.image[: max(int(rows[0]) - _AWAY_PX, _LEAST_ABOVE_PX)]
+    sigma = estimate_blur_px(cv2.cvtColor(np.ascontiguousarray(above), cv2.COLOR_RGB2GRAY))
+    return max(sigma, SHARP_PX) / (int(columns[-1]) + 1 - int(columns[0]))
+
+
+def shrink_factor(photo: RgbImage, mask_width_px: float, softness: float) -> float:
+    """What to scale a bare photo by, 0.25-1, so that a mask of that width in it will be as soft as asked."""
+    import cv2
+
+    own = max(estimate_blur_px(cv2.cvtColor(photo, cv2.COLOR_RGB2GRAY)), SHARP_PX) / mask_width_px
+    if own > _SOFT_ENOUGH * softness:
+        return 1.0
+    return float(np.clip(SHARP_PX / (softness * mask_width_px), 0.25, 1.0))
 
 
 def rim_points(mask: BoolMask) -> Points:
@@ -271,74 +341,8 @@ def _telling(real: list[_Cut], drawn: list[_Cut]) -> tuple[tuple[str, float], ..
     return tuple(sorted(each, key=lambda row: -abs(row[1] - 0.5)))
 
 
-STATISTICS = (
-    "contrast across the rim",
-    "slope at the rim",
-    "dark line outside",
-    "dark line inside",
-    "level of the mask",
-    "spread in the mask, coarse",
-    "spread in the mask, middle",
-    "spread in the mask, fine",
-    "noise in the mask",
-    "noise outside",
-    "colour of the mask",
-    "mask darker downwards",
-)
-
-
 def _statistics_of(cut: _Cut) -> Floats:
     return np.stack([rim_statistics(crop, mask) for crop, mask in zip(cut.crops, cut.masks, strict=True)])
-
-
-def rim_statistics(crop: RgbImage, mask: BoolMask) -> Floats:
-    """What a crop looks like at and around the mask's rim: one number for each name in `STATISTICS`.
-
-    Args:
-        crop: (H, W, 3) sRGB.
-        mask: (H, W) bool; must hold both kinds of pixel.
-    """
-    import cv2
-
-    grey = cv2.cvtColor(np.ascontiguousarray(crop), cv2.COLOR_RGB2GRAY).astype(np.float32)
-    inside, outside = (
-        cv2.distanceTransform(np.ascontiguousarray(side).view(np.uint8), cv2.DIST_L2, 5)
-        for side in (mask, ~mask)
-    )
-    soft, softer = (cv2.GaussianBlur(grey, (0, 0), sigma) for sigma in (1.0, 4.0))
-    slope = np.hypot(cv2.Sobel(soft, cv2.CV_32F, 1, 0), cv2.Sobel(soft, cv2.CV_32F, 0, 1)) / 8
-    curve = np.abs(cv2.Laplacian(grey, cv2.CV_32F))
-    deep, near_in = inside > 4, (inside > 0) & (inside <= 2)
-    far, near_out = (outside > 5) & (outside <= 10), (outside > 0) & (outside <= 2)
-
-    def mean(layer: Floats32, where: BoolMask) -> float:
-        return float(layer[where].mean()) if where.any() else 0.0
-
-    def spread(layer: Floats32) -> float:
-        return float(layer[deep].std()) if deep.any() else 0.0
-
-    level, beyond = mean(grey, deep), mean(grey, far)
-    high, low = crop[deep].max(axis=-1, initial=0), crop[deep].min(axis=-1, initial=255)
-    rows = np.flatnonzero(deep.any(axis=1))
-    middle = int(rows.mean()) if rows.size else 0
-    upper = deep.copy()
-    upper[middle:] = False
-    return np.array(
-        [
-            abs(level - beyond),
-            mean(slope, (inside <= 2) & (outside <= 2)),
-            mean(grey, near_out) - beyond,
-            mean(grey, near_in) - level,
-            level,
-            spread(softer),
-            spread(soft - softer),
-            spread(grey - soft),
-            float(np.median(curve[deep])) if deep.any() else 0.0,
-            float(np.median(curve[far])) if far.any() else 0.0,
-            float((high.astype(np.float32) - low).mean()) if len(high) else 0.0,
-            mean(grey, upper) - mean(grey, deep & ~upper),
-        ]
-    )
 
 
 def auc_of(lower: Floats, higher: Floats) -> float:

@@ -217,7 +217,8 @@ def lift_over(
     covered = np.setdiff1d(np.arange(SURFACE_COUNT), bare)
     points = skin[covered] - inside
     height = np.linalg.norm(points, axis=1)
-    nearest = ((points / height[:, None]) @ rays.reshape(-1, 3).T).argmax(axis=1)
+    towards = (points / height[:, None]).astype(np.float32)
+    nearest = (towards @ rays.reshape(-1, 3).T.astype(np.float32)).argmax(axis=1)
     short = height + gap_mm - radius.ravel()[nearest]
     lift: Floats = np.zeros(radius.shape)
     np.maximum.at(lift.reshape(-1), nearest, short)

@@ -1,8 +1,13 @@
 from __future__ import annotations
 
+import json
+import math
+from dataclasses import replace
+
 import cv2
 import numpy as np
 import pytest
+from PIL import Image
 from sklearn.metrics import roc_auc_score
 
 from dataset_tools.core.errors import DataError
@@ -11,18 +16,17 @@ from synth.realism import (
     BARE_PX,
     CROP_PX,
     FACE_PX,
-    STATISTICS,
     MaskedFace,
     auc_of,
     bare_points,
+    read_pairs,
     rim_auc,
     rim_points,
-    rim_statistics,
     shrink_factor,
     softness_above,
     to_square,
-    worst_sheet,
 )
+from synth.rim_statistics import STATISTICS, rim_statistics
 
 
 def made_face(seed: int, pasted: bool = False) -> MaskedFace:
@@ -146,14 +150,35 @@ def test_statistics_name_what_differs():
     assert sharp["level of the mask"] == pytest.approx(soft["level of the mask"], rel=0.1)
 
 
-def test_the_sheet_shows_the_most_conspicuous_faces_first(reports):
+def test_a_report_becomes_a_line_and_json(reports):
     _, pasted = reports
-    faces = [made_face(seed, pasted=True) for seed in range(200, 220)]
-    sheet = worst_sheet(pasted, faces, 7)
-    assert sheet.shape == (2 * FACE_PX, 5 * FACE_PX, 3)
-    worst = next(face for face in faces if face.name == pasted.scores[0][0])
-    assert np.array_equal(sheet[:FACE_PX, :FACE_PX], to_square(worst).image)
-    assert not sheet[FACE_PX:, 2 * FACE_PX :].any()
+    assert json.loads(json.dumps(pasted.as_json(), allow_nan=False))["auc"] == pasted.auc
+    unknown = replace(pasted, control_auc=math.nan, control_sd=math.nan)
+    assert unknown.as_json()["control_auc"] is None
+    assert unknown.line("ours").startswith("ours: AUC ")
+    assert "away from the mask unknown" in unknown.line("ours")
+
+
+def test_pairs_are_read_by_equal_names_and_grouped_by_person(tmp_path):
+    for part in ("image", "mask"):
+        (tmp_path / part).mkdir()
+    for name in ("ann_0_1", "ann_2_1", "bob_0_1"):
+        face = made_face(len(name))
+        Image.fromarray(face.image).save(tmp_path / "image" / f"{name}.png")
+        Image.fromarray(face.mask.astype(np.uint8) * 255).save(tmp_path / "mask" / f"{name}.png")
+    Image.fromarray(face.image).save(tmp_path / "image" / "without.png")
+    found = read_pairs(tmp_path)
+    assert [(pair.name, pair.group) for pair in found] == [
+        ("ann_0_1", "ann"),
+        ("ann_2_1", "ann"),
+        ("bob_0_1", "bob"),
+    ]
+    assert np.array_equal(found[0].mask, face.mask)
+    Image.fromarray(np.zeros((70, 80), np.uint8)).save(tmp_path / "mask" / "bob_0_1.png")
+    with pytest.raises(DataError, match=r"bob_0_1.png: the mask is \(70, 80\)"):
+        read_pairs(tmp_path)
+    with pytest.raises(DataError, match="no pairs"):
+        read_pairs(tmp_path / "image")
 
 
 def test_a_photo_is_shrunk_until_it_is_as_soft_as_a_real_picture(astronaut_rgb):
