@@ -110,9 +110,7 @@ def replay(config: Path, sample: str, out: Path | None, quiet: bool, as_json: bo
 @main.command()
 @with_config
 @click.option("--real", type=_FOLDER, required=True, help="Real masked faces: image/ and mask/, equal names.")
-@click.option(
-    "--naive", is_flag=True, help="Measure the same masks pasted without light, shadow and camera too."
-)
+@click.option("--compare", is_flag=True, help="Measure a naive paste and MISA's halves as well.")
 @click.option(
     "--count", type=click.IntRange(8), default=100, show_default=True, help="Rendered faces to use."
 )
@@ -122,7 +120,7 @@ def replay(config: Path, sample: str, out: Path | None, quiet: bool, as_json: bo
 def realism(
     config: Path,
     real: Path,
-    naive: bool,
+    compare: bool,
     count: int,
     sheet: Path | None,
     quiet: bool,
@@ -138,22 +136,25 @@ def realism(
 
     build = open_build(config, quiet=quiet, as_json=as_json, **overrides)
     truth = read_pairs(real)
+    ours = build.config.synth
+    naive = {"light": False, "shadow": False, "camera": False}
+    kinds = {"ours": ours}
+    if compare:
+        kinds |= {
+            "naive paste": ours.model_copy(update=naive),
+            "halves": ours.model_copy(update={"method": "halves"}),
+        }
     values: dict[str, Any] = {}
     lines = []
-    for name, plain in (("ours", False), *((("naive paste", True),) if naive else ())):
-        drawn = drawn_faces(
-            build.manifest("synth"), build.workspace.images, count, build.config.synth, naive=plain
-        )
+    for name, settings in kinds.items():
+        photos = build.manifest("filter").samples()
+        drawn = drawn_faces(photos, build.workspace.images, settings, truth, count, build.config.seed)
         report = rim_auc(truth, drawn, build.config.seed)
         values[name] = report.as_json()
         lines.append(report.line(name))
-        if sheet is not None and not plain:
-            by_name = {face.name: face for face in drawn}
-            worst = report.scores[:10]
-            picture = contact_sheet(
-                [by_name[found].image for found, _ in worst],
-                columns=5,
-                captions=[f"{score:.2f} {found[:20]}" for found, score in worst],
-            )
-            write_bytes(sheet, encode_png(picture))
+        if sheet is not None and name == "ours":
+            pictures = {face.name: face.image for face in drawn}
+            tiles = [pictures[face] for face, _ in report.scores[:10]]
+            captions = [f"{score:.2f} {face[:12]}" for face, score in report.scores[:10]]
+            write_bytes(sheet, encode_png(contact_sheet(tiles, columns=5, captions=captions)))
     print_result(values, lines, as_json)

@@ -142,18 +142,6 @@ class HeadPicture:
     pose_deg: tuple[float, float, float]
 
 
-def draw_head(head: Head, samples: int = 2) -> HeadPicture:
-    """Draw a head.
-
-    Args:
-        head: what to draw.
-        samples: per pixel side, >= 1; more gives smoother edges.
-    """
-    from synth.heads_draw import draw
-
-    return draw(head, samples)
-
-
 def landmarks_of(head: Head) -> Floats:
     """(478, 3) landmarks of a head in pixels, without drawing it."""
     from synth.heads_shape import build_shape, iris_points

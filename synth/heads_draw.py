@@ -60,8 +60,13 @@ class _Canvas:
     under: npt.NDArray[np.uint8]  # kind of the head's own surface, whatever is in front
 
 
-def draw(head: Head, samples: int) -> HeadPicture:
-    """As `heads.draw_head`."""
+def draw_head(head: Head, samples: int = 2) -> HeadPicture:
+    """Draw a head.
+
+    Args:
+        head: what to draw.
+        samples: per pixel side, >= 1; more gives smoother edges.
+    """
     shape = build_shape(head.identity, head.mouth_open)
     side = head.size_px * samples
     canvas = _Canvas(

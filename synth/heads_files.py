@@ -17,7 +17,8 @@ from dataset_tools.core.errors import DataError
 from dataset_tools.core.files import write_bytes, write_text
 from dataset_tools.core.images import encode_png
 from dataset_tools.core.seeds import generator
-from synth.heads import Head, HeadPicture, draw_head, head_to_json, random_head
+from synth.heads import Head, HeadPicture, head_to_json, random_head
+from synth.heads_draw import draw_head
 
 TRUTH = "heads.json"
 TABLE = "heads.csv"

@@ -15,12 +15,12 @@ from synth.heads import (
     INTER_OCULAR_MM,
     Head,
     HeadPicture,
-    draw_head,
     head_from_json,
     head_to_json,
     landmarks_of,
     random_head,
 )
+from synth.heads_draw import draw_head
 from synth.heads_files import write_heads
 from synth.heads_paint import skin_reflectance
 from synth.placement import eye_centres, fit_head_frame

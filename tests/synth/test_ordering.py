@@ -13,7 +13,8 @@ from synth import hands, ordering
 from synth.facegrid import FaceGrid, face_grid
 from synth.geometry import FaceMesh, build_face
 from synth.hands import hand_pixels
-from synth.heads import Head, draw_head
+from synth.heads import Head
+from synth.heads_draw import draw_head
 from synth.ordering import HANDS, METHODS, NOTHING, PARTS, SKIN_EDGES, Matte, choose_method, find_in_front
 from synth.placement import fit_head_frame
 from synth.segmenter import before_face

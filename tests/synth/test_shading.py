@@ -5,7 +5,8 @@ import pytest
 
 from synth.fabric import srgb_to_linear
 from synth.geometry import build_face
-from synth.heads import draw_head, random_head
+from synth.heads import random_head
+from synth.heads_draw import draw_head
 from synth.placement import fit_head_frame
 from synth.raster import rasterise
 from synth.shading import (
