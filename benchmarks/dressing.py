@@ -19,6 +19,7 @@ import cv2
 import machine
 import numpy as np
 import report
+from views import View, found_again, mirrored, same, turned
 
 from dataset_tools.core.labels import Wearing
 from dataset_tools.core.manifest import Manifest
@@ -34,8 +35,7 @@ from synth.placement import fit_head_frame, read_landmarks
 from synth.render import Dressing, Effects, composite, dress_face
 from synth.settings import SynthSettings
 from synth.stage import SynthStage
-from synth.topology import canonical_face
-from synth.wearers import Limits, find_wearers, overlap
+from synth.wearers import Limits, find_wearers
 
 YAW_STEP_DEG = 10
 NO_POSE = "no landmarks"
@@ -271,47 +271,6 @@ def mesh_of_points(points: np.ndarray) -> FaceMesh:
     return build_face(points, fit_head_frame(points))
 
 
-@dataclass(frozen=True)
-class View:
-    """A photo turned or mirrored.
-
-    Attributes:
-        rgb: the changed photo.
-        points: (478, 3) the face's landmarks in it.
-        move: takes a (H, W) layer of the photo to the changed one.
-    """
-
-    rgb: np.ndarray
-    points: np.ndarray
-    move: Callable[[np.ndarray], np.ndarray]
-
-
-def turned(rgb: np.ndarray, points: np.ndarray, angle_deg: float) -> View:
-    """Clockwise about the middle, on a square canvas that holds every turn."""
-    height, width = rgb.shape[:2]
-    side = math.ceil(math.hypot(height, width)) + 2
-    cosine, sine = math.cos(math.radians(angle_deg)), math.sin(math.radians(angle_deg))
-    turn = np.array([[cosine, -sine], [sine, cosine]])
-    offset = np.array([side / 2, side / 2]) - turn @ (width / 2, height / 2)
-    moved = points.copy()
-    moved[:, :2] = points[:, :2] @ turn.T + offset
-    # OpenCV's pixel centres lie at integers.
-    matrix = np.column_stack([turn, offset + turn @ (0.5, 0.5) - 0.5])
-
-    def move(layer: np.ndarray) -> np.ndarray:
-        return cv2.warpAffine(layer, matrix, (side, side), flags=cv2.INTER_LINEAR)
-
-    return View(cv2.warpAffine(rgb, matrix, (side, side), flags=cv2.INTER_CUBIC), moved, move)
-
-
-def mirrored(rgb: np.ndarray, points: np.ndarray) -> View:
-    """Left and right exchanged; the irises' landmarks, which no mask needs, keep their places in the list."""
-    moved = points.copy()
-    moved[:468] = points[canonical_face().mirror]
-    moved[:, 0] = rgb.shape[1] - moved[:, 0]
-    return View(np.ascontiguousarray(rgb[:, ::-1]), moved, lambda layer: layer[:, ::-1])
-
-
 def turning(build: Build, stage: SynthStage, samples: Sequence[Sample]) -> dict[str, Any]:
     """R2 and R3 on photos: a symmetric surgical mask on the photo's largest face, photo turned and mirrored.
 
@@ -368,23 +327,6 @@ def label(rgb: np.ndarray, points: np.ndarray, garment: Garment, front: str) -> 
     whole = np.zeros(rgb.shape[:2], dtype=np.float32)
     whole[y : y + height, x : x + width] = drawn.mask.alpha
     return whole
-
-
-def same(before: np.ndarray, view: View, after: np.ndarray) -> float:
-    """IoU of the moved label and the label of the moved photo, where the photo has pixels."""
-    valid = view.move(np.ones_like(before)) > 0.999
-    return overlap((view.move(before) >= 0.5) & valid, (after >= 0.5) & valid)
-
-
-def found_again(finder: Any, view: View) -> np.ndarray | None:
-    """Landmarks of the face in the changed photo, None when it is not found."""
-    size = float(np.ptp(view.points[:, :2], axis=0).max())
-    for face in finder.find(view.rgb):
-        if face.landmarks_xyz:
-            points = read_landmarks(face.landmarks_xyz)
-            if np.abs(points - view.points)[:, :2].mean() < size / 4:
-                return points
-    return None
 
 
 def _ious(values: Sequence[float | None], least: float) -> dict[str, Any]:

@@ -26,7 +26,8 @@ from dataset_tools.weights import status
 from synth.assets import draw_garment
 from synth.facegrid import FaceGrid, face_grid
 from synth.geometry import GRID_COLUMNS, GRID_ROWS, FaceMesh, build_face, build_mask, grid_triangles
-from synth.heads import Head, draw_head
+from synth.heads import Head
+from synth.heads_draw import draw_head
 from synth.ordering import METHODS, NOTHING, PARTS, find_in_front, soften
 from synth.placement import fit_head_frame
 from synth.raster import coverage

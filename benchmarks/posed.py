@@ -17,7 +17,8 @@ import numpy as np
 import report
 
 from synth.geometry import FaceMesh, MaskShape, build_face, build_mask
-from synth.heads import INTER_OCULAR_MM, PIVOT_MM, Head, draw_head, landmarks_of, random_head
+from synth.heads import INTER_OCULAR_MM, PIVOT_MM, Head, landmarks_of, random_head
+from synth.heads_draw import draw_head
 from synth.heads_shape import MODES
 from synth.placement import eye_centres, eye_roll_deg, fit_head_frame
 from synth.shading import LUMINANCE, Light, estimate_light, read_skin, vertex_normals

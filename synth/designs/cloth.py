@@ -37,7 +37,7 @@ def draw(rng: np.random.Generator) -> tuple[MaskShape, Fabric, Strap]:
         angle_deg=float(rng.choice([0.0, 90.0, 45.0, rng.uniform(0, 180)])),
         weave=float(rng.uniform(0.5, 1.0)),
         cloth="woven",
-        wrinkle_mm=float(rng.uniform(0.3, 0.9)),
+        wrinkle_mm=float(rng.uniform(0.4, 1.5)),
         hem_mm=near(rng, 6.0, 1.5),
         stitched=bool(rng.random() < 0.8),
         sheen=float(rng.uniform(0.02, 0.10)),

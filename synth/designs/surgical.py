@@ -50,7 +50,7 @@ def draw(rng: np.random.Generator) -> tuple[MaskShape, Fabric, Strap]:
         trim=jitter(rng, (240, 242, 243)) if bound else ground,
         weave=float(rng.uniform(0.3, 0.7)),
         cloth="fibre",
-        wrinkle_mm=float(rng.uniform(0.15, 0.5)),
+        wrinkle_mm=float(rng.uniform(0.25, 0.9)),
         hem_mm=near(rng, 4.5, 1.0),
         stitched=True,
         sheen=0.06,
