@@ -16,8 +16,8 @@ _FOLDER = click.Path(path_type=Path, file_okay=False)
 _FILE = click.Path(path_type=Path, dir_okay=False)
 # Written out: `--help` must not wait for NumPy. A test compares it with the registry.
 DESIGN_NAMES = (
-    *("bandana", "child_cloth", "child_surgical", "cloth", "duckbill", "gaiter", "kf94", "kn95"),
-    *("n95", "n95_valve", "printed", "scarf", "surgical", "transparent"),
+    *("bandana", "child_cloth", "child_surgical", "cloth", "duckbill", "foam", "gaiter", "kf94"),
+    *("kn95", "n95", "n95_valve", "printed", "scarf", "surgical", "transparent"),
 )
 
 

@@ -67,7 +67,8 @@ class DressedFace:
         mask_alpha: uint16, 65535 = covered: what is visible of the mask after everything nearer.
         strap_alpha: the same of the straps.
         occluder_alpha: the same of the rendered occluder in front of this face.
-        amodal_alpha: the mask as if nothing were in front of it.
+        amodal_alpha: the mask as if nothing were in front of it; of straps that count as mask only what
+            is visible.
         skin: bool, visible skin within the face oval: neither mask nor straps nor anything nearer.
         light: the light the mask was shaded with; None for a face left as it is.
     """
@@ -137,6 +138,9 @@ def dress_photo(
         image = composite(image, dressing)
         light_left[_window(dressing)] *= 1.0 - dressing.shadow
         mask, strap = (_whole(layer.alpha, dressing, size_hw) for layer in (dressing.mask, dressing.loops))
+        amodal = _whole(dressing.amodal, dressing, size_hw)
+        if worn[index].strap.of_cloth:
+            mask, strap, amodal = mask + strap * (1.0 - mask), np.zeros_like(strap), np.maximum(amodal, strap)
         # What this mask covers of farther ones is no longer theirs.
         drawn = [_behind(face, mask, strap) for face in drawn]
         drawn.append(
@@ -146,7 +150,7 @@ def dress_photo(
                 mask_alpha=_wide(mask),
                 strap_alpha=_wide(strap * (1.0 - mask)),
                 occluder_alpha=np.zeros(size_hw, dtype=np.uint16),
-                amodal_alpha=_wide(_whole(dressing.amodal, dressing, size_hw)),
+                amodal_alpha=_wide(amodal),
                 skin=skin & (mask < 0.5) & (strap < 0.5),
                 light=dressing.light,
             )

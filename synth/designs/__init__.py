@@ -10,6 +10,7 @@ from synth.designs import (
     child,
     cloth,
     duckbill,
+    foam,
     gaiter,
     kf94,
     kn95,
@@ -27,6 +28,7 @@ DESIGNS: Mapping[str, Design] = MappingProxyType(
         for design in (
             surgical.DESIGN,
             cloth.DESIGN,
+            foam.DESIGN,
             kn95.DESIGN,
             kf94.DESIGN,
             n95.DESIGN,
@@ -47,7 +49,8 @@ DESIGNS: Mapping[str, Design] = MappingProxyType(
 # N95 and "others, including unique designer masks"; it prints no numbers, so these are our reading of it.
 DEFAULT_SHARES: Mapping[str, float] = MappingProxyType(
     {
-        "cloth": 0.36,
+        "cloth": 0.28,
+        "foam": 0.08,
         "surgical": 0.25,
         "kn95": 0.07,
         "printed": 0.07,

@@ -9,7 +9,7 @@ from synth.fabric import Rgb
 
 Floats = npt.NDArray[np.float64]
 
-BLACK: Rgb = (36, 37, 40)
+BLACK: Rgb = (29, 30, 32)
 WHITE: Rgb = (238, 240, 242)
 GREY: Rgb = (128, 130, 134)
 NAVY: Rgb = (38, 48, 84)

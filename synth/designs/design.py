@@ -23,11 +23,13 @@ class Strap:
     Attributes:
         width_mm, colour: of the strap.
         kind: "ear_loops" to both ears, "head" for two bands around the back of the head, "none".
+        of_cloth: cut from the mask's own sheet, so that they are labelled as mask and not as straps.
     """
 
     width_mm: float
     colour: Rgb
     kind: StrapKind = "ear_loops"
+    of_cloth: bool = False
 
 
 Draw = Callable[[np.random.Generator], tuple[MaskShape, Fabric, Strap]]

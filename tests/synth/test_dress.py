@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -145,3 +146,19 @@ def test_a_mask_cut_by_the_border_still_has_matching_labels(hopper, make_face, s
     face = done.faces[0]
     touched = (face.mask_alpha > 0) | (face.strap_alpha > 0) | (done.shadow > 0)
     assert not (changed & ~touched).any()
+
+
+def test_loops_cut_from_the_cloth_are_labelled_as_mask(hopper):
+    garment = draw_garment("foam", "correct", np.random.default_rng(2))
+    sewn = replace(garment, strap=replace(garment.strap, of_cloth=False))
+    one, two = (
+        dress_photo(hopper.rgb, [hopper.face], replace(recipe_of(0), garments=((0, item),)))
+        for item in (garment, sewn)
+    )
+    assert np.array_equal(one.image, two.image)
+    cut, loose = one.faces[0], two.faces[0]
+    assert hard(loose.strap_alpha).sum() > 50
+    assert not cut.strap_alpha.any()
+    both = loose.mask_alpha.astype(int) + loose.strap_alpha
+    assert np.abs(cut.mask_alpha.astype(int) - both).max() <= 1
+    assert not (cut.skin & hard(cut.mask_alpha)).any()
