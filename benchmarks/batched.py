@@ -18,7 +18,7 @@ import numpy as np
 import torch
 
 from synth.assets import draw_garment
-from synth.batched import Job, draw_batch
+from synth.batch.draw import Job, draw_batch
 from synth.geometry import build_face
 from synth.placement import fit_head_frame
 from synth.render import composite, draw_scene

@@ -29,8 +29,8 @@ from dataset_tools.core.workspace import Workspace
 from dataset_tools.filter.quality import shorter_side_px
 from synth.assets import Garment, draw_garment
 from synth.dress import METHODS, dress_photo
+from synth.front.ordering import NOTHING, find_in_front
 from synth.geometry import FaceMesh, build_face
-from synth.ordering import NOTHING, find_in_front
 from synth.placement import fit_head_frame, read_landmarks
 from synth.render import Dressing, Effects, composite, dress_face
 from synth.settings import SynthSettings

@@ -24,14 +24,14 @@ import report
 
 from dataset_tools.weights import status
 from synth.assets import draw_garment
-from synth.facegrid import FaceGrid, face_grid
+from synth.front.facegrid import FaceGrid, face_grid
+from synth.front.ordering import METHODS, NOTHING, PARTS, find_in_front, soften
+from synth.front.segmenter import before_face
 from synth.geometry import GRID_COLUMNS, GRID_ROWS, FaceMesh, build_face, build_mask, grid_triangles
-from synth.heads import Head
-from synth.heads_draw import draw_head
-from synth.ordering import METHODS, NOTHING, PARTS, find_in_front, soften
+from synth.heads.draw import draw_head
+from synth.heads.head import Head
 from synth.placement import fit_head_frame
 from synth.raster import coverage
-from synth.segmenter import before_face
 
 TRUE_CLASSES = ("hair", "eye_g", "hat")
 FALSE_FIND_SHARE = 0.01  # of the mask's area; less is not seen
@@ -126,7 +126,7 @@ def _of_folder(folder: Path | None, option: str, finder: Any) -> dict[str, Any] 
 
 
 def named(method: str) -> Find:
-    """A method of `synth.ordering` as coverage of the whole photo."""
+    """A method of `synth.front.ordering` as coverage of the whole photo."""
     return lambda case: find_in_front(case.rgb, case.face, method).over(case.area.shape)
 
 

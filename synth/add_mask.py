@@ -21,10 +21,10 @@ from dataset_tools.core.errors import ConfigError, DataError, UnknownName
 from dataset_tools.core.files import canonical_json, sha256_hex, write_bytes, write_text
 from dataset_tools.core.images import DEFAULT_LIMITS, RgbImage, decode_photo, encode_png
 from synth.assets import DESIGNS
+from synth.cloth.fabric import Fabric, Rgb
+from synth.cloth.textures import read_texture, register_texture
 from synth.designs.design import Design, Strap
-from synth.fabric import Fabric, Rgb
 from synth.geometry import MaskShape
-from synth.textures import read_texture, register_texture
 
 Bytes = npt.NDArray[np.uint8]
 BoolMask = npt.NDArray[np.bool_]

@@ -12,10 +12,10 @@ from typing import Any, get_args
 import numpy as np
 
 from dataset_tools.core.errors import ConfigError, DataError, UnknownName
+from synth.cloth.fabric import PATTERNS, Fabric, Lines, Weave, Window
 from synth.designs import DEFAULT_SHARES, DESIGNS
 from synth.designs.design import STRAP_KINDS, Design, Strap
 from synth.designs.wearing import WEARING
-from synth.fabric import PATTERNS, Fabric, Lines, Weave, Window
 from synth.geometry import MaskShape
 
 __all__ = [

@@ -36,7 +36,7 @@ def main() -> None:
 @reports_errors
 def heads(out: Path, count: int, seed: int, size_px: int, quiet: bool, as_json: bool) -> None:
     """Draw heads of people who do not exist, with exact pose, landmarks, skin and occluders."""
-    from synth.heads_files import write_heads
+    from synth.heads.files import write_heads
 
     with choose_progress(quiet=quiet, as_json=as_json)("heads", count) as progress:
         done = write_heads(out, count, seed, size_px=size_px, progress=progress.advance)
@@ -131,8 +131,8 @@ def realism(
     from dataset_tools.core.files import write_bytes
     from dataset_tools.core.images import encode_png
     from dataset_tools.stats.contact_sheet import contact_sheet
-    from synth.realism import read_pairs, rim_auc
-    from synth.realism_faces import drawn_faces
+    from synth.realism.faces import drawn_faces
+    from synth.realism.rims import read_pairs, rim_auc
 
     build = open_build(config, quiet=quiet, as_json=as_json, **overrides)
     truth = read_pairs(real)

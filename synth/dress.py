@@ -19,10 +19,10 @@ from dataset_tools.core.images import RgbImage
 from dataset_tools.core.reasons import Reason
 from dataset_tools.core.record import Face
 from synth.assets import Garment
+from synth.front.ordering import find_in_front
 from synth.geometry import FaceMesh, MaskMesh, build_mask
 from synth.halves import dress_halves, place_halves
-from synth.occluders import Occluder, occlude
-from synth.ordering import find_in_front
+from synth.occluders.occluder import Occluder, occlude
 from synth.recipe import Recipe, recipe_from_json
 from synth.render import Dressing, Effects, composite, dress_face, face_coverage
 from synth.resources import NOTHING, Resources

@@ -21,10 +21,11 @@ from dataset_tools.core.images import RgbImage
 from dataset_tools.core.reasons import Reason
 from synth.assets import Garment
 from synth.camera import UNTOUCHED, Layer, finish
-from synth.cloth import grid_uv, sample, shaded_cloth
+from synth.cloth.fabric import srgb_to_linear
+from synth.cloth.lit import grid_uv, sample, shaded_cloth
 from synth.cover import Sheet, cover, sampling, window_of
-from synth.fabric import srgb_to_linear
 from synth.geometry import GRID_COLUMNS, GRID_ROWS, FaceMesh, MaskMesh, build_mask, grid_triangles
+from synth.occluders.shapes import turn_xy
 from synth.placement import (
     LEFT_EYE_CORNERS,
     RIGHT_EYE_CORNERS,
@@ -34,7 +35,6 @@ from synth.placement import (
 )
 from synth.render import Dressing, Effects
 from synth.shading import Light
-from synth.shapes import turn_xy
 from synth.straps import build_loops, loop_curves
 from synth.topology import CHIN, CHIN_Y_MM, JAW, SURFACE_COUNT, canonical_face, extend_below_jaw
 

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from synth.assets import Garment
-from synth.cloth import grid_uv
+from synth.cloth.lit import grid_uv
 from synth.cover import window_of
 from synth.geometry import FaceMesh, build_mask, grid_triangles
 from synth.raster import rasterise

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from dataset_tools.core.errors import DataError
 from dataset_tools.core.files import canonical_json
 from synth.assets import Garment, garment_from_json, garment_to_json
-from synth.occluders import Occluder, occluder_from_json, occluder_to_json
+from synth.occluders.occluder import Occluder, occluder_from_json, occluder_to_json
 from synth.render import Effects
 
 RENDERER = "maskset-overlay@2"  # changes whenever a recipe would draw other pixels

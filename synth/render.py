@@ -16,7 +16,7 @@ import numpy.typing as npt
 from dataset_tools.core.images import RgbImage
 from synth.assets import Garment
 from synth.camera import Jpeg, Layer, finish, recompress
-from synth.cloth import sample
+from synth.cloth.lit import sample
 from synth.cover import cover, window_of
 from synth.geometry import FaceMesh, MaskMesh
 from synth.raster import Box, coverage

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from synth.cutouts import OccluderLibrary
 from synth.designs import DESIGNS
 from synth.designs.design import Design
+from synth.occluders.cutouts import OccluderLibrary
 
 
 @dataclass(frozen=True)

@@ -13,9 +13,9 @@ import numpy.typing as npt
 from dataset_tools.core.images import RgbImage
 from synth.assets import Garment
 from synth.camera import UNTOUCHED, PhotoState, blur_to_add, draw_noise, read_state
-from synth.cloth import LitCloth, grid_uv, shaded_cloth
+from synth.cloth.fabric import srgb_to_linear
+from synth.cloth.lit import LitCloth, grid_uv, shaded_cloth
 from synth.cover import Sheet, sampling, window_of
-from synth.fabric import srgb_to_linear
 from synth.geometry import (
     GRID_COLUMNS,
     GRID_ROWS,

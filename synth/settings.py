@@ -15,10 +15,10 @@ from dataset_tools.core.files import digest_json, sha256_file
 from dataset_tools.core.settings import Settings
 from synth.add_mask import all_designs
 from synth.assets import DEFAULT_SHARES, DESIGNS, WEARING, Design, allowed_states
-from synth.cutouts import OccluderLibrary
+from synth.front.ordering import METHODS as FRONT_METHODS
 from synth.halves import STATES as HALVES_STATES
-from synth.occluders import OccluderSettings
-from synth.ordering import METHODS as FRONT_METHODS
+from synth.occluders.cutouts import OccluderLibrary
+from synth.occluders.occluder import OccluderSettings
 from synth.resources import Resources
 
 _log = logging.getLogger(__name__)
@@ -56,7 +56,7 @@ class SynthSettings(Settings):
         wearing_states: share of each way to wear it; a design is worn only in ways that it can be.
         method: "mesh3d", or "halves" for MISA's flat recipe (worn correctly or below the nose only).
         front: how hands, hair and spectacles in front of the face are found: a name of
-            `synth.ordering.METHODS`, or "auto" for the best one whose model files are at hand.
+            `synth.front.ordering.METHODS`, or "auto" for the best one whose model files are at hand.
         light, shadow, camera: what the masks take from the photo; see `render.Effects`.
         occluders: other things drawn in front of faces.
         max_yaw_deg: faces turned further stay bare.

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dataset_tools.core.images import RgbImage
-from synth.fabric import srgb_to_linear
+from synth.cloth.fabric import srgb_to_linear
 from synth.topology import SURFACE_COUNT, canonical_face
 
 Floats = npt.NDArray[np.float64]

@@ -33,10 +33,10 @@ from dataset_tools.core.stage import each, reject
 from synth.add_mask import all_designs
 from synth.assets import Garment, draw_garment
 from synth.dress import METHODS, DressedFace, DressedPhoto, dress_photo, hard
+from synth.front.ordering import choose_method
 from synth.geometry import FaceMesh
 from synth.layers import draw_surfaces
-from synth.occluders import Occluder, draw_occluder
-from synth.ordering import choose_method
+from synth.occluders.occluder import Occluder, draw_occluder
 from synth.recipe import RENDERER, Recipe, recipe_to_json
 from synth.render import Effects
 from synth.settings import AUTO, SynthSettings, open_resources, states_for

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
+from synth.cloth.fabric import Fabric, Pattern, Rgb
 from synth.designs.cloth import draw_dyes
 from synth.designs.colours import jitter
 from synth.designs.design import TUBE_STATES, Design, Strap, draw_seed, near, pick
-from synth.fabric import Fabric, Pattern, Rgb
 from synth.geometry import MaskShape
 
 _COLOURS: dict[Rgb, float] = {

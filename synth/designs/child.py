@@ -7,9 +7,9 @@ from functools import partial
 
 import numpy as np
 
+from synth.cloth.fabric import Fabric
 from synth.designs import cloth, surgical
 from synth.designs.design import EAR_LOOP_STATES, Design, Draw, Strap
-from synth.fabric import Fabric
 from synth.geometry import MaskShape
 
 _SMALLEST, _LARGEST = 0.76, 0.88

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from synth.cloth.fabric import Fabric, Pattern, Rgb
 from synth.designs.colours import contrasting, jitter, street_colour
 from synth.designs.design import EAR_LOOP_STATES, Design, Strap, draw_seed, near, pick
-from synth.fabric import Fabric, Pattern, Rgb
 from synth.geometry import MaskShape
 
 PATTERN_SHARES: dict[Pattern, float] = {

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from synth.fabric import Rgb
+from synth.cloth.fabric import Rgb
 
 Floats = npt.NDArray[np.float64]
 

@@ -8,7 +8,7 @@ from typing import Literal, TypeVar
 
 import numpy as np
 
-from synth.fabric import Fabric, Rgb
+from synth.cloth.fabric import Fabric, Rgb
 from synth.geometry import MaskShape
 
 T = TypeVar("T")

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
+from synth.cloth.fabric import Fabric, Rgb
 from synth.designs.colours import WHITE, jitter
 from synth.designs.design import HEAD_BAND_STATES, Design, Strap, near, pick
 from synth.designs.kn95 import stiff_fabric
-from synth.fabric import Fabric, Rgb
 from synth.geometry import MaskShape
 
 _COLOURS: dict[Rgb, float] = {WHITE: 0.6, (244, 190, 120): 0.2, (150, 190, 220): 0.2}

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from synth.cloth.fabric import Fabric, Rgb
 from synth.designs.colours import BLACK, GREY, NAVY, WHITE, any_colour, jitter
 from synth.designs.design import EAR_LOOP_STATES, Design, Strap, draw_seed, near, pick
-from synth.fabric import Fabric, Rgb
 from synth.geometry import MaskShape
 
 COLOURS: dict[Rgb, float] = {BLACK: 0.62, GREY: 0.18, WHITE: 0.1, NAVY: 0.1}

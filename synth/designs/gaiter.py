@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from synth.cloth.fabric import Fabric
 from synth.designs.cloth import PATTERN_SHARES, draw_dyes
 from synth.designs.design import TUBE_STATES, Design, Strap, draw_seed, near, pick
-from synth.fabric import Fabric
 from synth.geometry import MaskShape
 
 

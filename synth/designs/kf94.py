@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
+from synth.cloth.fabric import Fabric
 from synth.designs.colours import jitter
 from synth.designs.design import EAR_LOOP_STATES, Design, Strap, near, pick
 from synth.designs.kn95 import COLOURS, stiff_fabric
-from synth.fabric import Fabric
 from synth.geometry import MaskShape
 
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from synth.cloth.fabric import Fabric, Rgb
 from synth.designs.colours import BLACK, any_colour, jitter
 from synth.designs.design import EAR_LOOP_STATES, Design, Strap, draw_seed, near, pick
-from synth.fabric import Fabric, Rgb
 from synth.geometry import MaskShape
 
 COLOURS: dict[Rgb, float] = {(240, 241, 243): 0.62, BLACK: 0.22, (150, 154, 160): 0.06, (176, 204, 226): 0.1}

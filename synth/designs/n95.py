@@ -6,9 +6,9 @@ from dataclasses import replace
 
 import numpy as np
 
+from synth.cloth.fabric import Fabric, Rgb
 from synth.designs.colours import BLACK, WHITE, jitter
 from synth.designs.design import HEAD_BAND_STATES, Design, Strap, draw_seed, near, pick
-from synth.fabric import Fabric, Rgb
 from synth.geometry import MaskShape
 
 _SHELLS: dict[Rgb, float] = {WHITE: 0.72, (150, 190, 200): 0.08, BLACK: 0.1, (168, 172, 178): 0.1}

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
+from synth.cloth.fabric import Fabric, Pattern
 from synth.designs.cloth import draw_loops, draw_shape
 from synth.designs.colours import any_colour, contrasting, street_colour
 from synth.designs.design import EAR_LOOP_STATES, Design, Strap, draw_seed, near, pick
-from synth.fabric import Fabric, Pattern
 from synth.geometry import MaskShape
 
 _PATTERNS: dict[Pattern, float] = {

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from synth.cloth.fabric import Fabric, Pattern
 from synth.designs.cloth import draw_dyes
 from synth.designs.design import TUBE_STATES, Design, Strap, draw_seed, near, pick
-from synth.fabric import Fabric, Pattern
 from synth.geometry import MaskShape
 
 _PATTERNS: dict[Pattern, float] = {"plain": 0.5, "plaid": 0.26, "stripes": 0.16, "checks": 0.08}

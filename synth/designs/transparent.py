@@ -6,10 +6,10 @@ from dataclasses import replace
 
 import numpy as np
 
+from synth.cloth.fabric import Fabric, Window
 from synth.designs.cloth import draw_loops, draw_shape
 from synth.designs.colours import BLACK, WHITE, any_colour, jitter
 from synth.designs.design import EAR_LOOP_STATES, Design, Strap, draw_seed, near, pick
-from synth.fabric import Fabric, Window
 from synth.geometry import MaskShape
 
 

@@ -17,7 +17,7 @@ from dataset_tools.pipeline import Pipeline
 from synth.add_mask import load_user_designs
 from synth.assets import DESIGNS
 from synth.cli import DESIGN_NAMES, main
-from synth.ordering import METHODS as FRONT_METHODS
+from synth.front.ordering import METHODS as FRONT_METHODS
 
 
 def run(*words: object) -> tuple[int, str]:

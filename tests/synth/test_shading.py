@@ -3,10 +3,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from synth.fabric import srgb_to_linear
+from synth.cloth.fabric import srgb_to_linear
 from synth.geometry import build_face
-from synth.heads import random_head
-from synth.heads_draw import draw_head
+from synth.heads.draw import draw_head
+from synth.heads.head import random_head
 from synth.placement import fit_head_frame
 from synth.raster import rasterise
 from synth.shading import (

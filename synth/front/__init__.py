@@ -1,0 +1,1 @@
+"""What lies in front of a face in a photo: hair, hands, spectacles."""

@@ -1,0 +1,1 @@
+"""Things other than masks in front of faces."""

@@ -1,0 +1,1 @@
+"""Can drawn masks be told from real ones?"""
