@@ -32,7 +32,8 @@ import numpy as np
 from dataset_tools.filter.settings import FilterSettings
 from dataset_tools.filter.stage import load_finder
 from synth import render, scene
-from synth.assets import draw_garment
+from synth.assets import Garment, draw_garment
+from synth.front import ordering
 from synth.geometry import FaceMesh
 from synth.scene import Effects
 from synth.wearers import mesh_of
@@ -45,6 +46,7 @@ FACE_PX = 512
 NOT_MEASURED = "not measured"
 # step → functions, where `scene` and `render` call them by these names
 STEPS: dict[str, tuple[tuple[Any, str], ...]] = {
+    "look for what is in front": ((ordering, "find_in_front"),),
     "hang the mask": ((scene, "build_mask"), (scene, "loop_curves"), (scene, "build_loops")),
     "read light and skin": (*((scene, name) for name in ("read_skin", "estimate_light", "visible_lengths")),),
     "read blur, noise, JPEG": ((scene, "read_state"), (scene, "draw_noise")),
@@ -126,8 +128,13 @@ def _large_face(path: Path, finder: Any) -> tuple[np.ndarray, FaceMesh] | None:
 
 def _dress(rgb: np.ndarray, mesh: FaceMesh, seed: int) -> np.ndarray:
     garment = draw_garment("surgical", "correct", np.random.default_rng(seed))
-    nobody = np.zeros(rgb.shape[:2], dtype=np.float32)
-    return render.composite(rgb, render.dress_face(rgb, mesh, garment, nobody, Effects()))
+    return _worn(rgb, rgb, mesh, garment)
+
+
+def _worn(rgb: np.ndarray, image: np.ndarray, mesh: FaceMesh, garment: Garment) -> np.ndarray:
+    # As a build does it where no model file is: what is in front of the face is looked for, too.
+    in_front = ordering.find_in_front(rgb, mesh, ordering.SKIN_EDGES).over(rgb.shape[:2])
+    return render.composite(image, render.dress_face(rgb, mesh, garment, in_front, Effects()))
 
 
 def _round(
@@ -164,8 +171,7 @@ def _whole(files: list[str], finder: Any) -> tuple[float, int]:
             if face.landmarks_xyz:
                 mesh = mesh_of(face)
                 garment = draw_garment("surgical", "correct", np.random.default_rng(dressed))
-                nobody = np.zeros(rgb.shape[:2], dtype=np.float32)
-                image = render.composite(image, render.dress_face(rgb, mesh, garment, nobody, Effects()))
+                image = _worn(rgb, image, mesh, garment)
                 dressed += 1
     return time.process_time() - start, dressed
 

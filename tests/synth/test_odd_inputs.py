@@ -99,7 +99,7 @@ def odd_build(tmp_path_factory, hopper, astronaut, make_face):
         origin = Provenance("odd", f"odd{number}", "CC0-1.0")
         faces = tuple(make_face(item) for item in points)
         samples.append(Sample(sample_id(image), image, origin, f"odd{number}", faces=faces))
-    stage = SynthStage(SynthSettings(min_face_px=24), seed=3)
+    stage = SynthStage(SynthSettings(min_face_px=24, front="skin-edges@1"), seed=3)
     directory = Path(workspace.root) / "manifests" / "odd"
     run_stage(
         stage, shards_of_items(samples, 50), directory, key="k", parent_key="p", images=workspace.images
