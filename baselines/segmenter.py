@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -22,7 +22,8 @@ class SegOutput(NamedTuple):
     Attributes:
         logits: (B, C, H, W) float, C = 1 (foreground) or 1 + labels (background first). Never a
             probability: no baseline applies a sigmoid or softmax inside.
-        aux: further logits of the same shape that the loss supervises too.
+        aux: further logits that the loss supervises too; of the same shape, unless the baseline's own loss
+            takes others.
         extras: anything else a baseline wants to show, by name.
     """
 
@@ -53,6 +54,23 @@ def initial_weights(network: nn.Module) -> InitialWeights:
     return noted if isinstance(noted, InitialWeights) else RANDOM_WEIGHTS
 
 
+@runtime_checkable
+class TrainsItself(Protocol):
+    """A network whose loss needs more than its answer, such as a detector with proposals."""
+
+    def training_loss(self, images: Tensor, classes: Tensor) -> Tensor:
+        """The loss of a batch.
+
+        Args:
+            images: (B, 3, H, W) float, normalised as for `forward`.
+            classes: (B, H, W) integer class numbers: 0 background, k the k-th label.
+
+        Returns:
+            Scalar float32.
+        """
+        ...
+
+
 class PaddedSegmenter(nn.Module):
     """Wraps a network from images to logits so that it takes any size and returns a `SegOutput`.
 
@@ -81,6 +99,18 @@ def normalise_images(images: Tensor) -> Tensor:
     mean = torch.tensor(IMAGENET_MEAN, device=images.device).view(1, 3, 1, 1)
     std = torch.tensor(IMAGENET_STD, device=images.device).view(1, 3, 1, 1)
     return (images.float() / 255 - mean) / std
+
+
+def renormalised(images: Tensor, mean: tuple[float, ...], std: tuple[float, ...]) -> Tensor:
+    """Images normalised as `normalise_images` does, normalised by another mean and deviation instead.
+
+    Args:
+        images: (B, 3, H, W) float.
+        mean, std: per channel, of RGB in [0, 1]; (0, 0, 0) and (1, 1, 1) give RGB in [0, 1] back.
+    """
+    shape = (1, 3, 1, 1)
+    unit = images * images.new_tensor(IMAGENET_STD).view(shape) + images.new_tensor(IMAGENET_MEAN).view(shape)
+    return (unit - images.new_tensor(mean).view(shape)) / images.new_tensor(std).view(shape)
 
 
 def foreground_probabilities(logits: Tensor) -> Tensor:

@@ -37,7 +37,7 @@ class TrainSettings(Settings):
         epochs: passes, used when `steps` is None.
         batch: crops per step.
         learning_rate: of Adam.
-        loss: name in `baselines.losses.LOSSES`.
+        loss: a name of `baselines.losses`.
         input_px: side of the network's square input, pixels.
         crop: what is cut out.
         fresh_masks: draw rendered pictures anew for every pass; validation keeps the stored ones.

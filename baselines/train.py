@@ -33,7 +33,7 @@ from baselines.checkpoint import (
     write_tensors,
 )
 from baselines.data import Crop, CropDataset, FreshSamples, StepBatches, list_crops
-from baselines.losses import Loss, find_loss, supervised_loss
+from baselines.losses import OutputLoss, find_loss
 from baselines.metrics import summarise
 from baselines.models import build_network, find_spec
 from baselines.predict import Predictor
@@ -209,7 +209,7 @@ class _Run:
         self,
         settings: TrainSettings,
         device: torch.device,
-        loss: Loss,
+        loss: OutputLoss,
         learned: list[Crop],
         held_out: list[Crop],
         images: ImageStore,
@@ -324,7 +324,7 @@ class _Run:
         classes = classes.to(self.device, non_blocking=True)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=bool(self.settings.amp)):
             output = self.network(normalise_images(pictures))
-        loss = supervised_loss(self.loss, output, classes)
+        loss = self.loss(output, classes)
         self.optimiser.zero_grad(set_to_none=True)
         torch.autograd.backward(loss)
         gradients = [one.grad for one in self.network.parameters() if one.grad is not None]

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from baselines.models import unet_effb7, unet_effnet_lite0, unet_r50, unet_vgg19
+import importlib
+import pkgutil
+
 from baselines.registry import BaselineSpec, all_specs, build_network, find_spec
 
-__all__ = [
-    "BaselineSpec",
-    "all_specs",
-    "build_network",
-    "find_spec",
-    "unet_effb7",
-    "unet_effnet_lite0",
-    "unet_r50",
-    "unet_vgg19",
-]
+# Every file of this folder registers its rows; a new baseline is one file.
+for _module in pkgutil.iter_modules(__path__):
+    importlib.import_module(f"{__name__}.{_module.name}")
+
+__all__ = ["BaselineSpec", "all_specs", "build_network", "find_spec"]

@@ -161,14 +161,14 @@ def test_a_loss_that_is_no_number_stops_at_once_and_names_the_samples(
 ) -> None:
     manifest = make_manifest([Split.TRAIN] * 2)
     steps_taken = []
-    honest = train_module.supervised_loss
+    honest = train_module.find_loss(SMALL.loss or "bce_dice")
 
     def breaks_at_third(*args: object) -> torch.Tensor:
         steps_taken.append(1)
         value = honest(*args)  # type: ignore[arg-type]
         return value * float("nan") if len(steps_taken) == 3 else value
 
-    monkeypatch.setattr(train_module, "supervised_loss", breaks_at_third)
+    monkeypatch.setattr(train_module, "find_loss", lambda name: breaks_at_third)
     ids = sorted(sample.id for sample in manifest.samples())
     with pytest.raises(SuiteError, match=f"step 3: loss nan.*{ids[0]}, {ids[1]}"):
         train(SMALL, manifest, images, tmp_path / "out")

@@ -7,21 +7,19 @@ import math
 import pytest
 import torch
 
-from baselines.losses import (
-    LOSSES,
-    bce_dice_loss,
-    bce_loss,
-    dice_loss,
-    find_loss,
-    focal_loss,
-    iou_loss,
-    one_vs_rest,
-    supervised_loss,
-)
+from baselines.losses import find_loss, one_vs_rest, supervised_loss
+from baselines.losses.pixel import bce_dice_loss, bce_loss, dice_loss, focal_loss, iou_loss
 from baselines.segmenter import SegOutput
 from dataset_tools.core.errors import UnknownName
 
 PERFECT = 30.0
+LOSSES = {
+    "bce": bce_loss,
+    "bce_dice": bce_dice_loss,
+    "dice": dice_loss,
+    "focal": focal_loss,
+    "iou": iou_loss,
+}
 
 
 def random_case(seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:

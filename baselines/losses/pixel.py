@@ -1,22 +1,16 @@
 """Losses on logits: pure functions of tensors, each a scalar that is 0 (or tends to 0) for a perfect guess.
 
 All take `logits` (B, C, H, W) and `target` (B, C, H, W) float in {0, 1} and treat every channel as one
-yes-or-no question. `supervised_loss` brings class numbers and softmax networks into that form.
+yes-or-no question.
 """
 
 from __future__ import annotations
-
-from collections.abc import Callable, Mapping
-from types import MappingProxyType
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from baselines.segmenter import SegOutput
-from dataset_tools.core.errors import UnknownName
-
-Loss = Callable[[Tensor, Tensor], Tensor]
+from baselines.losses.naming import register_pixel_loss
 
 FOCAL_ALPHA = 0.3  # ABANet, section 4.3: positives weigh less than negatives
 FOCAL_GAMMA = 2.0
@@ -24,11 +18,13 @@ DICE_SMOOTH = 1.0  # released ABANet notebook
 _EPSILON = 1e-6
 
 
+@register_pixel_loss("bce")
 def bce_loss(logits: Tensor, target: Tensor) -> Tensor:
     """Binary cross entropy, mean over all pixels and channels."""
     return F.binary_cross_entropy_with_logits(logits, target)
 
 
+@register_pixel_loss("dice")
 def dice_loss(logits: Tensor, target: Tensor, smooth: float = DICE_SMOOTH) -> Tensor:
     """1 - soft Dice, per channel over the whole batch, then the mean of the channels.
 
@@ -42,11 +38,13 @@ def dice_loss(logits: Tensor, target: Tensor, smooth: float = DICE_SMOOTH) -> Te
     return (1 - (overlap + smooth) / (half_total + smooth)).mean()
 
 
+@register_pixel_loss("bce_dice")
 def bce_dice_loss(logits: Tensor, target: Tensor) -> Tensor:
     """`bce_loss` + `dice_loss`."""
     return bce_loss(logits, target) + dice_loss(logits, target)
 
 
+@register_pixel_loss("focal")
 def focal_loss(
     logits: Tensor, target: Tensor, alpha: float = FOCAL_ALPHA, gamma: float = FOCAL_GAMMA
 ) -> Tensor:
@@ -60,6 +58,7 @@ def focal_loss(
     return (weight * wrongness**gamma * cross_entropy).mean()
 
 
+@register_pixel_loss("iou")
 def iou_loss(logits: Tensor, target: Tensor) -> Tensor:
     """1 - soft IoU of every picture and channel, then the mean; 0 when both are empty.
 
@@ -70,57 +69,3 @@ def iou_loss(logits: Tensor, target: Tensor) -> Tensor:
     overlap = (chance * target).sum(over)
     covered = (chance + target - chance * target).sum(over)
     return (1 - (overlap + _EPSILON) / (covered + _EPSILON)).mean()
-
-
-LOSSES: Mapping[str, Loss] = MappingProxyType(
-    {
-        "bce": bce_loss,
-        "dice": dice_loss,
-        "bce_dice": bce_dice_loss,
-        "focal": focal_loss,
-        "iou": iou_loss,
-    }
-)
-
-
-def find_loss(name: str) -> Loss:
-    """The loss of that name.
-
-    Raises:
-        UnknownName: no such loss.
-    """
-    if name not in LOSSES:
-        raise UnknownName("loss", name, LOSSES)
-    return LOSSES[name]
-
-
-def supervised_loss(loss: Loss, output: SegOutput, classes: Tensor) -> Tensor:
-    """The loss of a network's answer, summed over its logits and all auxiliary logits.
-
-    Args:
-        loss: one of `LOSSES`.
-        output: what `forward` gave; computed in float32 whatever precision it has.
-        classes: (B, H, W) integer class numbers: 0 background, k the k-th label.
-
-    Returns:
-        Scalar tensor. Auxiliary logits weigh as much as the main ones (`baselines.md` 1.3).
-    """
-    channels = output.logits.shape[1]
-    if channels == 1:
-        target = (classes == 1).float().unsqueeze(1)
-    else:
-        target = F.one_hot(classes.long(), channels).permute(0, 3, 1, 2).float()
-    terms = [loss(one_vs_rest(logits.float()), target) for logits in (output.logits, *output.aux)]
-    return torch.stack(terms).sum()
-
-
-def one_vs_rest(logits: Tensor) -> Tensor:
-    """Logits whose sigmoid equals the softmax of `logits` over channels; one channel stays as it is."""
-    channels = logits.shape[1]
-    if channels == 1:
-        return logits
-    others = [
-        torch.cat((logits[:, :index], logits[:, index + 1 :]), dim=1).logsumexp(dim=1)
-        for index in range(channels)
-    ]
-    return logits - torch.stack(others, dim=1)
