@@ -59,6 +59,11 @@ class TrainingRecord(BaseModel):
         best_step: the step whose weights these are.
         best_val_iou: their per-image mean IoU on split val, or None.
         history: (step, mean training loss since the last entry, val IoU or None) at each validation.
+        processes: that shared the batches.
+        micro_batches: parts a batch was cut into; more than 1 after the memory ran out.
+        rollbacks: times the run went back to its last state because a number was not finite.
+        waiting_share: of `seconds`, spent waiting for pictures.
+        peak_memory_mib: highest memory of the GPU's tensors, or on a CPU of the process.
         weights_sha256, trained_on_sha256: of the files beside this record.
     """
 
@@ -83,6 +88,11 @@ class TrainingRecord(BaseModel):
     best_step: int
     best_val_iou: float | None
     history: tuple[tuple[int, float, float | None], ...] = ()
+    processes: int = 1
+    micro_batches: int = 1
+    rollbacks: int = 0
+    waiting_share: float = 0.0
+    peak_memory_mib: float = 0.0
     weights_sha256: str
     trained_on_sha256: str
 

@@ -20,7 +20,7 @@ from baselines.augment import augmented, jittered_window
 from baselines.checkpoint import SeenSample
 from baselines.crops import Window
 from baselines.settings import CropSettings
-from dataset_tools.core.errors import DataError, ItemFault
+from dataset_tools.core.errors import ConfigError, DataError, ItemFault
 from dataset_tools.core.images import ImageStore
 from dataset_tools.core.labels import PAINT_ORDER, Label
 from dataset_tools.core.masks import BoolMask, RleMask, rle_to_mask, union
@@ -219,14 +219,24 @@ class StepBatches(Sampler[list[tuple[int, int]]]):
     """Batches of (epoch, index) from one optimiser step to another.
 
     The crops form one endless stream of shuffled passes; a batch may reach into the next pass. Step k has
-    the same batch whether training started at 0 or was resumed just before it.
+    the same batch whether training started at 0 or was resumed just before it. Of several processes each
+    takes its share of every batch.
+
+    Raises:
+        ConfigError: the batch cannot be shared out evenly.
     """
 
-    def __init__(self, count: int, batch_size: int, *, first_step: int, last_step: int, seed: int) -> None:
+    def __init__(
+        self, count: int, batch_size: int, *, steps: range, seed: int, rank: int = 0, world: int = 1
+    ) -> None:
+        if batch_size % world:
+            raise ConfigError(f"a batch of {batch_size} cannot be shared among {world} processes")
         self._count = count
         self._batch_size = batch_size
-        self._steps = range(first_step, last_step)
+        self._steps = steps
         self._seed = seed
+        self._rank = rank
+        self._world = world
 
     def __len__(self) -> int:
         return len(self._steps)
@@ -242,4 +252,4 @@ class StepBatches(Sampler[list[tuple[int, int]]]):
                     order = generator(self._seed, str(epoch), "order").permutation(self._count)
                     order_epoch = epoch
                 batch.append((epoch, int(order[place])))
-            yield batch
+            yield batch[self._rank :: self._world]

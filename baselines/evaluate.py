@@ -89,7 +89,7 @@ def evaluate(
         leaked_samples=len(leaked),
         metrics=summarise(scored.scores),
         seconds_per_crop=scored.seconds / len(found),
-        device=str(predictor.device),
+        device=predictor.device,
         training=record,
     )
     return write_card(board_dir, card, [(one.sample_id, one.face) for one in found], scored.scores)

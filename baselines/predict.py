@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,8 +13,9 @@ from torch import nn
 from baselines import crops
 from baselines.checkpoint import WEIGHTS_FILE, read_record, read_tensors
 from baselines.crops import FloatMap
-from baselines.models import build_network
-from baselines.segmenter import choose_device, foreground_probabilities, normalise_images
+from baselines.models import build_network, find_spec
+from baselines.registry import Method, find_method
+from baselines.segmenter import choose_device, device_name, foreground_probabilities, normalise_images
 from baselines.settings import CropSettings
 from dataset_tools.core.errors import ConfigError, DataError
 from dataset_tools.core.labels import Label
@@ -22,34 +23,66 @@ from dataset_tools.core.labels import Label
 RgbImage = npt.NDArray[np.uint8]
 
 
+Ask = Callable[[npt.NDArray[np.uint8]], FloatMap]
+"""From (B, S, S, 3) uint8 RGB to (B, S, S, L) float32 in [0, 1]: the probability of each foreground label."""
+
+
+def network_asker(network: nn.Module, device: torch.device, *, amp: bool = False) -> Ask:
+    """What a network says of squares, in evaluation mode."""
+
+    def ask(squares: npt.NDArray[np.uint8]) -> FloatMap:
+        network.eval()
+        batch = torch.from_numpy(squares).permute(0, 3, 1, 2).to(device)
+        with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, enabled=amp):
+            logits = network(normalise_images(batch)).logits
+            found: FloatMap = foreground_probabilities(logits).permute(0, 2, 3, 1).cpu().numpy()
+        return found
+
+    return ask
+
+
+def method_asker(method: Method, fitted: Mapping[str, npt.NDArray[np.float32]]) -> Ask:
+    """What a method without a network says of squares, one after another."""
+
+    def ask(squares: npt.NDArray[np.uint8]) -> FloatMap:
+        return np.stack([method(square, fitted)[..., None] for square in squares])
+
+    return ask
+
+
 class Predictor:
-    """A network with all that is needed to ask it.
+    """A trained network or a fitted method with all that is needed to ask it.
 
     Attributes:
         name: of the baseline.
         version: first 12 hex digits of the weights' sha256; "" for a network still in training.
         labels: foreground labels, in channel order.
         crop: how the training crops were cut.
+        input_px: side of the squares it is asked about.
+        parameters: number of the network's trainable values; 0 for a method.
+        device: where it runs.
     """
 
     def __init__(
         self,
-        network: nn.Module,
+        ask: Ask,
         *,
         name: str,
         version: str,
         labels: tuple[Label, ...],
         input_px: int,
         crop: CropSettings,
-        device: torch.device,
+        parameters: int = 0,
+        device: str = "cpu",
     ) -> None:
         self.name = name
         self.version = version
         self.labels = labels
         self.crop = crop
+        self.input_px = input_px
+        self.parameters = parameters
         self.device = device
-        self._input_px = input_px
-        self._network = network
+        self._ask = ask
 
     @classmethod
     def load(cls, checkpoint_dir: Path, device: str = "auto") -> Predictor:
@@ -67,26 +100,24 @@ class Predictor:
         record = read_record(checkpoint_dir)
         settings = record.settings
         chosen = choose_device(device)
-        network = build_network(record.baseline, settings.num_classes, pretrained=False)
-        try:
-            network.load_state_dict(read_tensors(checkpoint_dir / WEIGHTS_FILE))
-        except RuntimeError as error:
-            first = str(error).splitlines()[0]
-            raise DataError(f"{checkpoint_dir}: weights do not fit {record.baseline}: {first}") from None
+        if find_spec(record.baseline).is_trained:
+            network = load_network(checkpoint_dir).to(memory_format=torch.channels_last).to(chosen)
+            ask = network_asker(network, chosen)
+            parameters = sum(one.numel() for one in network.parameters())
+        else:
+            method, _ = find_method(record.baseline, **dict(settings.options))
+            fitted = {key: one.numpy() for key, one in read_tensors(checkpoint_dir / WEIGHTS_FILE).items()}
+            ask, parameters, chosen = method_asker(method, fitted), 0, torch.device("cpu")
         return cls(
-            network.to(memory_format=torch.channels_last).to(chosen),
+            ask,
             name=record.baseline,
             version=record.version,
             labels=settings.labels,
             input_px=settings.input_px,
             crop=settings.crop,
-            device=chosen,
+            parameters=parameters,
+            device=device_name(chosen),
         )
-
-    @property
-    def parameters(self) -> int:
-        """Number of the network's trainable values."""
-        return sum(one.numel() for one in self._network.parameters())
 
     def channel(self, label: Label) -> int:
         """Index of a label in the answers.
@@ -128,13 +159,28 @@ class Predictor:
         Returns:
             One (S, S, L) float32 in [0, 1] per square, at its own size.
         """
-        small = np.stack([crops.resize_rgb(square, self._input_px) for square in squares])
-        batch = torch.from_numpy(small).permute(0, 3, 1, 2).to(self.device)
-        self._network.eval()
-        with torch.inference_mode():
-            logits = self._network(normalise_images(batch)).logits
-            maps = foreground_probabilities(logits).permute(0, 2, 3, 1).cpu().numpy()
+        maps = self._ask(np.stack([crops.resize_rgb(square, self.input_px) for square in squares]))
         return [_resize_channels(one, square.shape[0]) for one, square in zip(maps, squares, strict=True)]
+
+
+def load_network(checkpoint_dir: Path) -> nn.Module:
+    """The network of a finished training with its weights, on the CPU.
+
+    Raises:
+        DataError: no finished training there, a damaged file, or weights of another network.
+        UnknownName: the baseline is not registered here.
+        ConfigError: the checkpoint is of a method without a network.
+    """
+    record = read_record(checkpoint_dir)
+    network = build_network(
+        record.baseline, record.settings.num_classes, pretrained=False, **dict(record.settings.options)
+    )
+    try:
+        network.load_state_dict(read_tensors(checkpoint_dir / WEIGHTS_FILE))
+    except RuntimeError as error:
+        first = str(error).splitlines()[0]
+        raise DataError(f"{checkpoint_dir}: weights do not fit {record.baseline}: {first}") from None
+    return network
 
 
 def _resize_channels(maps: FloatMap, side: int) -> FloatMap:

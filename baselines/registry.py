@@ -52,7 +52,7 @@ class Printed:
 
 
 Optimiser = Literal["adam", "adamw", "adamax", "rmsprop", "sgd"]
-Schedule = Literal["constant", "plateau"]
+Schedule = Literal["constant", "plateau", "steps"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -87,11 +87,14 @@ class PaddedSegmenter(nn.Module):
     def forward(self, images: Tensor) -> SegOutput:
         """Logits for (B, 3, H, W) normalised RGB; H and W larger than half of `multiple`."""
         height, width = images.shape[-2:]
-        right, bottom = -width % self.multiple, -height % self.multiple
-        if right or bottom:
-            images = F.pad(images, (0, right, 0, bottom), mode="reflect")
-        logits: Tensor = self.network(images)
+        logits: Tensor = self.network(padded_to(images, self.multiple))
         return SegOutput(logits[..., :height, :width])
+
+
+def padded_to(images: Tensor, multiple: int) -> Tensor:
+    """(B, C, H, W) reflected on the right and bottom up to a multiple of `multiple` pixels."""
+    right, bottom = -images.shape[-1] % multiple, -images.shape[-2] % multiple
+    return F.pad(images, (0, right, 0, bottom), mode="reflect") if right or bottom else images
 
 
 def normalise_images(images: Tensor) -> Tensor:
@@ -135,3 +138,8 @@ def choose_device(wanted: str) -> torch.device:
     if device.type == "cuda" and not torch.cuda.is_available():
         raise ConfigError(f"device {wanted!r} was asked for, but torch sees no CUDA GPU here")
     return device
+
+
+def device_name(device: torch.device) -> str:
+    """What the device is called in records: the GPU's model, or "cpu"."""
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type

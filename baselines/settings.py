@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, JsonValue, field_validator, model_validator
 
+from baselines.registry import Optimiser, Schedule
 from dataset_tools.core.labels import Label
 from dataset_tools.core.record import Split
 from dataset_tools.core.settings import Settings
@@ -36,8 +38,9 @@ class TrainSettings(Settings):
         steps: optimiser steps; None: `epochs` passes over the training crops.
         epochs: passes, used when `steps` is None.
         batch: crops per step.
-        learning_rate: of Adam.
-        loss: a name of `baselines.losses`.
+        options: the baseline's own switches, by name; an ablation is a baseline with other options.
+        optimiser, learning_rate, weight_decay, clip_value, clip_norm, schedule: as in `registry.Recipe`.
+        loss: a name of `baselines.losses`; "" for a network that computes its own.
         input_px: side of the network's square input, pixels.
         crop: what is cut out.
         fresh_masks: draw rendered pictures anew for every pass; validation keeps the stored ones.
@@ -50,17 +53,25 @@ class TrainSettings(Settings):
         device: "auto" takes the GPU when there is one.
         amp: bfloat16 autocast; None: on a GPU only.
         num_workers: processes that prepare crops; None: 0 on CPU, up to 8 on a GPU.
+        compiled: run the network through `torch.compile`; None: on a GPU, where the baseline allows it and
+            the run is long enough to pay for it.
         deterministic: refuse GPU kernels whose result varies from run to run.
     """
 
     baseline: str = "unet_effnet_lite0"
+    options: Mapping[str, JsonValue] = {}
     labels: tuple[Label, ...] = (Label.FACE_MASK,)
     split: Split = Split.TRAIN
     samples: Literal["all", "synthetic", "real"] = "all"
     steps: int | None = Field(default=None, ge=1)
     epochs: int | None = Field(default=None, ge=1)
     batch: int | None = Field(default=None, ge=1)
+    optimiser: Optimiser | None = None
     learning_rate: float | None = Field(default=None, gt=0)
+    weight_decay: float | None = Field(default=None, ge=0)
+    clip_value: float | None = Field(default=None, gt=0)
+    clip_norm: float | None = Field(default=None, gt=0)
+    schedule: Schedule | None = None
     loss: str | None = None
     input_px: int = Field(default=256, ge=32, le=4096)
     crop: CropSettings = CropSettings()
@@ -74,6 +85,7 @@ class TrainSettings(Settings):
     device: str = "auto"
     amp: bool | None = None
     num_workers: int | None = Field(default=None, ge=0)
+    compiled: bool | None = None
     deterministic: bool = False
 
     @field_validator("labels")

@@ -1,7 +1,6 @@
-"""One training loop for every baseline: `train` turns a manifest's labelled samples into a checkpoint.
+"""`train` turns a manifest's labelled samples into a checkpoint of any baseline, network or fixed method.
 
-Every random number follows from the run seed, the step and the sample ids, so a run that was killed and
-resumed gives, on a CPU, the same weights bit for bit as one that was not.
+Every random number follows from the run seed, the step and the sample ids; see `baselines.loop`.
 """
 
 from __future__ import annotations
@@ -9,50 +8,57 @@ from __future__ import annotations
 import math
 import os
 import time
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from baselines.checkpoint import (
-    BEST_FILE,
     RECORD_FILE,
     WEIGHTS_FILE,
     TrainingRecord,
     read_record,
-    read_state,
-    read_tensors,
     write_record,
     write_seen,
-    write_state,
     write_tensors,
 )
 from baselines.data import Crop, CropDataset, FreshSamples, StepBatches, list_crops
-from baselines.losses import OutputLoss, find_loss
+from baselines.loop import Batch, Plan, Position, Validation, fit
+from baselines.losses import find_loss
 from baselines.metrics import summarise
 from baselines.models import build_network, find_spec
-from baselines.predict import Predictor
+from baselines.predict import Predictor, network_asker
+from baselines.registry import BaselineSpec, find_method
 from baselines.scoring import score_crops
-from baselines.segmenter import InitialWeights, choose_device, initial_weights, normalise_images
+from baselines.segmenter import TrainsItself, choose_device, device_name, normalise_images
 from baselines.settings import TrainSettings
-from dataset_tools.core.errors import ConfigError, DataError, SuiteError
+from dataset_tools.core.errors import ConfigError, DataError
 from dataset_tools.core.files import digest_json, sha256_file
 from dataset_tools.core.images import ImageStore
 from dataset_tools.core.manifest import Manifest
 from dataset_tools.core.progress import ProgressFactory, silent
 from dataset_tools.core.record import Split
-from dataset_tools.core.seeds import derive_seed
 
 __all__ = ["TrainResult", "TrainSettings", "train"]
 
 # Settings that may change between a run and its continuation: they decide no training step.
-_FREE_TO_CHANGE = {"steps", "epochs", "patience", "device", "num_workers", "checkpoint_every_steps"}
+_FREE_TO_CHANGE = {
+    "steps",
+    "epochs",
+    "patience",
+    "device",
+    "num_workers",
+    "checkpoint_every_steps",
+    "compiled",
+}
 _MOST_WORKERS = 8
+_STEPS_WORTH_COMPILING = 1000  # compiling takes a minute or two
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,22 +68,6 @@ class TrainResult:
     checkpoint_dir: Path
     record: TrainingRecord
     crops_per_second: float
-
-
-@dataclass(slots=True)
-class _Position:
-    """How far a training is; everything in a state besides tensors."""
-
-    step: int = 0
-    seconds: float = 0.0
-    best_step: int = 0
-    best_val_iou: float | None = None
-    stale: int = 0  # validations since the best
-    loss_sum: float = 0.0  # since the last entry of history
-    loss_count: int = 0
-    history: list[tuple[int, float, float | None]] = field(default_factory=list)
-    start_name: str = ""
-    start_sha256: str = ""
 
 
 def train(
@@ -106,11 +96,13 @@ def train(
             are asked for and `fresh` is None.
         DataError: nothing to learn from, or a picture cannot be read or drawn.
         WeightsUnavailable: published encoder weights cannot be had.
-        SuiteError: loss or gradient is no longer a number; names the samples of that step.
+        SuiteError: loss or gradient is no longer a number (names the samples of that step), or out of memory.
     """
     device = choose_device(settings.device)
-    settings = _resolved(settings, device)
-    loss = find_loss(settings.loss or "")
+    spec = find_spec(settings.baseline)
+    settings = _resolved(settings, spec, device)
+    if settings.loss:
+        find_loss(settings.loss)
     digest = manifest.canonical_digest()
     fresh = _drawing(settings, fresh)
     finished = _finished(out_dir, settings, digest, fresh)
@@ -118,29 +110,65 @@ def train(
         return TrainResult(out_dir, finished, 0.0)
     learned, held_out = _crops(settings, manifest)
     _check_drawable(learned, fresh)
-    cuda = [device] if device.type == "cuda" else []
-    with torch.random.fork_rng(devices=cuda), _deterministic(settings.deterministic):
-        run = _Run(settings, device, loss, learned, held_out, images, out_dir, digest, fresh)
-        speed = run.go_on(progress)
-        record = run.finish(manifest)
+    (out_dir / RECORD_FILE).unlink(missing_ok=True)
+    if spec.is_trained:
+        job = CropJob(settings, device, learned, held_out, images, fresh)
+        fitted = fit(
+            partial(_network, settings),
+            job,
+            job.plan(),
+            out_dir,
+            fingerprint=_fingerprint(settings, digest, fresh),
+            progress=progress,
+        )
+        position, speed = fitted.position, fitted.items_per_second
+    else:
+        position, speed = _fit_method(settings, learned, images, out_dir), 0.0
+    record = _record(settings, manifest, device, learned, held_out, fresh, position, out_dir)
+    if int(os.environ.get("RANK", "0")) == 0:
+        write_record(out_dir, record)
     return TrainResult(out_dir, record, speed)
 
 
-def _resolved(settings: TrainSettings, device: torch.device) -> TrainSettings:
-    recipe = find_spec(settings.baseline).recipe
+def _network(settings: TrainSettings, is_fresh: bool) -> nn.Module:
+    pretrained = settings.pretrained and is_fresh
+    return build_network(
+        settings.baseline, settings.num_classes, pretrained=pretrained, **dict(settings.options)
+    )
+
+
+def _fingerprint(settings: TrainSettings, digest: str, fresh: FreshSamples | None) -> str:
+    kept = {
+        key: value for key, value in settings.model_dump(mode="json").items() if key not in _FREE_TO_CHANGE
+    }
+    drawn_by = fresh.drawn_by if fresh is not None else ""
+    return digest_json({"settings": kept, "dataset": digest, "fresh_masks": drawn_by})
+
+
+def _resolved(settings: TrainSettings, spec: BaselineSpec, device: torch.device) -> TrainSettings:
+    recipe = spec.recipe
     on_gpu = device.type == "cuda"
     spare = max((os.cpu_count() or 1) - 1, 0)
     values: dict[str, Any] = {
         "batch": settings.batch or recipe.batch,
-        "learning_rate": settings.learning_rate or recipe.learning_rate,
-        "loss": settings.loss or recipe.loss,
         "amp": on_gpu if settings.amp is None else settings.amp,
-        "num_workers": settings.num_workers,
     }
+    for name in ("optimiser", "learning_rate", "weight_decay", "clip_value", "clip_norm", "schedule", "loss"):
+        chosen = getattr(settings, name)
+        values[name] = getattr(recipe, name) if chosen is None else chosen
     if settings.steps is None:
         values["epochs"] = settings.epochs or recipe.epochs
     if settings.num_workers is None:
         values["num_workers"] = min(spare, _MOST_WORKERS) if on_gpu else 0
+    if settings.compiled is None:
+        is_long = settings.steps is None or settings.steps >= _STEPS_WORTH_COMPILING
+        values["compiled"] = on_gpu and is_long and not spec.uncompiled
+    if not spec.is_trained:
+        values |= {"epochs": None, "steps": None, "amp": False, "compiled": False}
+    elif values["batch"] < spec.least_batch:
+        raise ConfigError(
+            f"{spec.name} needs batches of at least {spec.least_batch}, found {values['batch']}"
+        )
     return settings.model_copy(update=values)
 
 
@@ -190,241 +218,168 @@ def _crops(settings: TrainSettings, manifest: Manifest) -> tuple[list[Crop], lis
     return learned, list_crops(manifest.samples(), Split.VAL, settings.crop)
 
 
-@contextmanager
-def _deterministic(wanted: bool) -> Iterator[None]:
-    before = torch.are_deterministic_algorithms_enabled()
-    if wanted:
-        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS repeats itself only with it
-    torch.use_deterministic_algorithms(wanted or before)
-    try:
-        yield
-    finally:
-        torch.use_deterministic_algorithms(before)
-
-
-class _Run:
-    """A training between two calls of `train`."""
+class CropJob:
+    """Crops of a manifest as the training loop wants them: batches, loss, and IoU on the held-out ones."""
 
     def __init__(
         self,
         settings: TrainSettings,
         device: torch.device,
-        loss: OutputLoss,
         learned: list[Crop],
         held_out: list[Crop],
         images: ImageStore,
-        out_dir: Path,
-        dataset_digest: str,
         fresh: FreshSamples | None,
     ) -> None:
-        self.settings = settings
-        self.device = device
-        self.loss = loss
-        self.learned = learned
-        self.held_out = held_out
-        self.images = images
-        self.out_dir = out_dir
-        self.dataset_digest = dataset_digest
-        self.fresh = fresh
-        self.drawn_by = fresh.drawn_by if fresh is not None else ""
-        self.batch = settings.batch or 1
-        per_pass = math.ceil(len(learned) / self.batch)
-        self.last_step = settings.steps or per_pass * (settings.epochs or 1)
-        self.val_every = settings.val_every_steps or per_pass
-        kept = {key: value for key, value in self._choices() if key not in _FREE_TO_CHANGE}
-        self.fingerprint = digest_json(
-            {"settings": kept, "dataset": dataset_digest, "fresh_masks": self.drawn_by}
+        self._settings = settings
+        self._device = device
+        self._learned = learned
+        self._held_out = held_out
+        self._images = images
+        self._fresh = fresh
+        self._batch = settings.batch or 1
+        self._loss = find_loss(settings.loss) if settings.loss else None
+
+    def plan(self) -> Plan:
+        """The loop's view of the settings."""
+        settings = self._settings
+        per_pass = math.ceil(len(self._learned) / self._batch)
+        return Plan(
+            title=settings.baseline,
+            last_step=settings.steps or per_pass * (settings.epochs or 1),
+            device=self._device,
+            seed=settings.seed,
+            optimiser=settings.optimiser or "adam",
+            learning_rate=settings.learning_rate or 0.0,
+            weight_decay=settings.weight_decay or 0.0,
+            clip_value=settings.clip_value,
+            clip_norm=settings.clip_norm,
+            schedule=settings.schedule or "constant",
+            val_every=settings.val_every_steps or per_pass,
+            patience=settings.patience,
+            checkpoint_every=settings.checkpoint_every_steps,
+            amp=bool(settings.amp),
+            compiled=bool(settings.compiled),
+            deterministic=settings.deterministic,
         )
-        self._start()
 
-    def _choices(self) -> Iterable[tuple[str, Any]]:
-        return self.settings.model_dump(mode="json").items()
-
-    def _start(self) -> None:
-        """Build the network, fresh or from the last state."""
-        settings = self.settings
-        state = read_state(self.out_dir)
-        torch.manual_seed(derive_seed(settings.seed, settings.baseline, "start"))
-        # A resumed run takes all values from its state, so it needs no published weights.
-        network = build_network(
-            settings.baseline, settings.num_classes, pretrained=settings.pretrained and state is None
-        )
-        start: InitialWeights = initial_weights(network)
-        self.position = _Position(start_name=start.name, start_sha256=start.sha256)
-        # Channels last: 1.4 times as fast on a CPU for the small U-Net, and what tensor cores want.
-        self.network: nn.Module = network.to(memory_format=torch.channels_last).to(self.device)
-        self.optimiser = torch.optim.Adam(self.network.parameters(), lr=settings.learning_rate or 0.0)
-        if state is not None:
-            self._restore(*state)
-
-    def _restore(self, tensors: dict[str, Tensor], values: dict[str, Any]) -> None:
-        if values.pop("fingerprint") != self.fingerprint:
-            raise ConfigError(
-                f"{self.out_dir} holds a training with other settings or data; choose another folder"
-            )
-        self.position = _Position(**{**values, "history": [tuple(one) for one in values["history"]]})
-        network = {name[6:]: tensor for name, tensor in tensors.items() if name.startswith("model.")}
-        self.network.load_state_dict(network)
-        moments: dict[int, dict[str, Tensor]] = {}
-        for name, tensor in tensors.items():
-            if name.startswith("optimiser."):
-                _, index, key = name.split(".")
-                moments.setdefault(int(index), {})[key] = tensor
-        groups = self.optimiser.state_dict()["param_groups"]
-        self.optimiser.load_state_dict({"state": moments, "param_groups": groups})
-
-    def go_on(self, progress: ProgressFactory) -> float:
-        """Train until the last step or until validation stops improving; returns crops per second."""
-        position = self.position
-        first, training_s, mark = position.step, 0.0, time.monotonic()
-        with progress("train", 0 if self._is_stale() else self.last_step - first) as bar:
-            for pictures, classes, indices in self._batches():
-                value = self._step(pictures, classes, indices)
-                step_s = time.monotonic() - mark
-                training_s, position.seconds = training_s + step_s, position.seconds + step_s
-                bar.advance()
-                bar.note(f"loss {value:.3f}")
-                if self._is_checkpoint():
-                    self._validate_and_save()
-                mark = time.monotonic()
-                if self._is_stale():
-                    break
-        return (position.step - first) * self.batch / training_s if position.step > first else 0.0
-
-    def _batches(self) -> Iterable[tuple[Tensor, Tensor, Tensor]]:
-        settings = self.settings
+    def batches(self, steps: range, rank: int, world: int) -> Iterable[Batch]:
+        """See `baselines.loop.Job`; "pictures" (B, 3, S, S) uint8, "classes" (B, S, S) uint8."""
+        settings = self._settings
         dataset = CropDataset(
-            self.learned,
-            self.images,
+            self._learned,
+            self._images,
             labels=settings.labels,
             input_px=settings.input_px,
             augment=settings.augment,
             seed=settings.seed,
-            fresh=self.fresh,
+            fresh=self._fresh,
         )
-        last = self.position.step if self._is_stale() else self.last_step
         batches = StepBatches(
-            len(self.learned), self.batch, first_step=self.position.step, last_step=last, seed=settings.seed
+            len(self._learned), self._batch, steps=steps, seed=settings.seed, rank=rank, world=world
         )
         workers = settings.num_workers or 0
-        return DataLoader(
+        loaded = DataLoader(
             dataset,
             batch_sampler=batches,
             num_workers=workers,
-            pin_memory=self.device.type == "cuda",
+            pin_memory=self._device.type == "cuda",
             # A fork of a process that already runs threads may hang.
             multiprocessing_context="spawn" if workers else None,
         )
+        for pictures, classes, indices in loaded:
+            yield {"pictures": pictures, "classes": classes, "index": indices}
 
-    def _step(self, pictures: Tensor, classes: Tensor, indices: Tensor) -> float:
-        position = self.position
-        torch.manual_seed(derive_seed(self.settings.seed, str(position.step), "step"))
-        self.network.train()
-        pictures = pictures.to(self.device, non_blocking=True, memory_format=torch.channels_last)
-        classes = classes.to(self.device, non_blocking=True)
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=bool(self.settings.amp)):
-            output = self.network(normalise_images(pictures))
-        loss = self.loss(output, classes)
-        self.optimiser.zero_grad(set_to_none=True)
-        torch.autograd.backward(loss)
-        gradients = [one.grad for one in self.network.parameters() if one.grad is not None]
-        value, norm = float(loss.detach()), float(torch.nn.utils.get_total_norm(gradients))
-        if not (math.isfinite(value) and math.isfinite(norm)):
-            names = ", ".join(sorted({self.learned[index].sample_id for index in indices.tolist()}))
-            raise SuiteError(
-                f"training {self.settings.baseline} broke down at step {position.step + 1}: loss {value}, "
-                f"gradient {norm}; nothing of this step was kept; samples: {names}; try a lower "
-                "learning rate"
-            )
-        self.optimiser.step()
-        position.step += 1
-        position.loss_sum += value
-        position.loss_count += 1
-        return value
+    def loss(self, network: nn.Module, batch: Batch) -> Tensor:
+        """See `baselines.loop.Job`."""
+        pictures = normalise_images(batch["pictures"])
+        if self._loss is not None:
+            return self._loss(network(pictures), batch["classes"])
+        if not isinstance(network, TrainsItself):
+            raise ConfigError(f"{self._settings.baseline} needs a loss")
+        return network.training_loss(pictures, batch["classes"])
 
-    def _is_validation(self) -> bool:
-        return self.position.step % self.val_every == 0 or self.position.step == self.last_step
+    def names(self, indices: Sequence[int]) -> list[str]:
+        """Ids of the crops' samples."""
+        return [self._learned[index].sample_id for index in indices]
 
-    def _is_checkpoint(self) -> bool:
-        return self._is_validation() or self.position.step % self.settings.checkpoint_every_steps == 0
-
-    def _is_stale(self) -> bool:
-        return self.position.stale >= self.settings.patience
-
-    def _validate_and_save(self) -> None:
-        if self._is_validation():
-            self._validate()
-        tensors = {f"model.{name}": tensor for name, tensor in self.network.state_dict().items()}
-        for index, moments in self.optimiser.state_dict()["state"].items():
-            tensors |= {f"optimiser.{index}.{key}": tensor for key, tensor in moments.items()}
-        write_state(self.out_dir, tensors, {**asdict(self.position), "fingerprint": self.fingerprint})
-
-    def _validate(self) -> None:
-        position = self.position
-        val_iou = self._val_iou() if self.held_out else None
-        position.history.append((position.step, position.loss_sum / max(position.loss_count, 1), val_iou))
-        position.loss_sum, position.loss_count = 0.0, 0
-        if val_iou is None:
-            position.best_step = position.step
-        elif position.best_val_iou is None or val_iou > position.best_val_iou:
-            position.best_step, position.best_val_iou, position.stale = position.step, val_iou, 0
-            write_tensors(self.out_dir / BEST_FILE, self.network.state_dict())
-        else:
-            position.stale += 1
-
-    def _val_iou(self) -> float:
-        settings = self.settings
+    def validate(self, network: nn.Module) -> Validation | None:
+        """Mean IoU over the labels on the held-out crops."""
+        if not self._held_out:
+            return None
+        settings = self._settings
         predictor = Predictor(
-            self.network,
+            network_asker(network, self._device),
             name=settings.baseline,
             version="",
             labels=settings.labels,
             input_px=settings.input_px,
             crop=settings.crop,
-            device=self.device,
         )
         found = []
         with silent("", None) as quiet:
             for label in settings.labels:
-                scored = score_crops(predictor, self.held_out, self.images, label, quiet)
+                scored = score_crops(predictor, self._held_out, self._images, label, quiet)
                 found.append(summarise(scored.scores)["iou"])
-        return sum(found) / len(found)
+        return Validation(sum(found) / len(found))
 
-    def finish(self, manifest: Manifest) -> TrainingRecord:
-        """Write weights, sample list and record; the record last."""
-        position = self.position
-        (self.out_dir / RECORD_FILE).unlink(missing_ok=True)
-        has_best = position.best_val_iou is not None
-        weights = read_tensors(self.out_dir / BEST_FILE) if has_best else self.network.state_dict()
-        write_tensors(self.out_dir / WEIGHTS_FILE, weights)
-        record = TrainingRecord(
-            baseline=self.settings.baseline,
-            settings=self.settings,
-            dataset_name=manifest.title,
-            dataset_key=manifest.key,
-            dataset_digest=self.dataset_digest,
-            samples=len({crop.sample_id for crop in self.learned}),
-            crops=len(self.learned),
-            synthetic_crops=sum(1 for crop in self.learned if crop.parent_id),
-            fresh_masks=self.drawn_by,
-            val_crops=len(self.held_out),
-            steps=position.step,
-            seconds=round(position.seconds, 3),
-            device=_device_name(self.device),
-            torch_version=torch.__version__,
-            initial_weights=position.start_name,
-            initial_weights_sha256=position.start_sha256,
-            best_step=position.best_step,
-            best_val_iou=position.best_val_iou,
-            history=tuple(position.history),
-            weights_sha256=sha256_file(self.out_dir / WEIGHTS_FILE),
-            trained_on_sha256=write_seen(
-                self.out_dir, (crop.seen for crop in [*self.learned, *self.held_out])
-            ),
+
+def _fit_method(settings: TrainSettings, learned: list[Crop], images: ImageStore, out_dir: Path) -> Position:
+    """What a method without gradient steps learns from the training crops, written as its weights."""
+    begun = time.monotonic()
+    _, fit_arrays = find_method(settings.baseline, **dict(settings.options))
+    arrays = {}
+    if fit_arrays is not None:
+        dataset = CropDataset(
+            learned,
+            images,
+            labels=settings.labels,
+            input_px=settings.input_px,
+            augment=False,
+            seed=settings.seed,
         )
-        write_record(self.out_dir, record)
-        return record
+        examples = (dataset[0, index] for index in range(len(learned)))
+        pairs = ((rgb.permute(1, 2, 0).numpy(), (classes == 1).numpy()) for rgb, classes, _ in examples)
+        arrays = fit_arrays(pairs)
+    tensors = {name: torch.from_numpy(np.ascontiguousarray(one)) for name, one in arrays.items()}
+    write_tensors(out_dir / WEIGHTS_FILE, tensors)
+    return Position(start_name="none", seconds=time.monotonic() - begun)
 
 
-def _device_name(device: torch.device) -> str:
-    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+def _record(
+    settings: TrainSettings,
+    manifest: Manifest,
+    device: torch.device,
+    learned: list[Crop],
+    held_out: list[Crop],
+    fresh: FreshSamples | None,
+    position: Position,
+    out_dir: Path,
+) -> TrainingRecord:
+    return TrainingRecord(
+        baseline=settings.baseline,
+        settings=settings,
+        dataset_name=manifest.title,
+        dataset_key=manifest.key,
+        dataset_digest=manifest.canonical_digest(),
+        samples=len({crop.sample_id for crop in learned}),
+        crops=len(learned),
+        synthetic_crops=sum(1 for crop in learned if crop.parent_id),
+        fresh_masks=fresh.drawn_by if fresh is not None else "",
+        val_crops=len(held_out),
+        steps=position.step,
+        seconds=round(position.seconds, 3),
+        device=device_name(device),
+        torch_version=torch.__version__,
+        initial_weights=position.start_name,
+        initial_weights_sha256=position.start_sha256,
+        best_step=position.best_step,
+        best_val_iou=position.best_score,
+        history=tuple(position.history),
+        processes=int(os.environ.get("WORLD_SIZE", "1")),
+        micro_batches=position.parts,
+        rollbacks=position.rollbacks,
+        waiting_share=round(position.waiting_s / position.seconds, 4) if position.seconds > 0 else 0.0,
+        peak_memory_mib=round(position.peak_memory_mib, 1),
+        weights_sha256=sha256_file(out_dir / WEIGHTS_FILE),
+        trained_on_sha256=write_seen(out_dir, (crop.seen for crop in [*learned, *held_out])),
+    )

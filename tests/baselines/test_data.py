@@ -112,8 +112,8 @@ def test_labels_follow_the_picture_through_every_augmentation() -> None:
 
 
 def test_batches_are_one_stream_of_shuffled_passes() -> None:
-    batches = list(StepBatches(5, 2, first_step=0, last_step=5, seed=1))
+    batches = list(StepBatches(5, 2, steps=range(0, 5), seed=1))
     flat = [key for batch in batches for key in batch]
     assert [epoch for epoch, _ in flat] == [0] * 5 + [1] * 5
     assert sorted(index for _, index in flat[:5]) == sorted(index for _, index in flat[5:]) == list(range(5))
-    assert list(StepBatches(5, 2, first_step=3, last_step=5, seed=1)) == batches[3:]
+    assert list(StepBatches(5, 2, steps=range(3, 5), seed=1)) == batches[3:]

@@ -110,7 +110,7 @@ def test_labels_are_those_of_the_fresh_picture(manifest, images, fresh) -> None:
 
 def test_worker_processes_draw_the_same_pictures(manifest, images, fresh) -> None:
     found = dataset(manifest, images, fresh)
-    batches = StepBatches(4, 2, first_step=0, last_step=4, seed=0)
+    batches = StepBatches(4, 2, steps=range(4), seed=0)
     here = list(DataLoader(found, batch_sampler=batches))
     there = list(DataLoader(found, batch_sampler=batches, num_workers=2, multiprocessing_context="spawn"))
     for one, other in zip(here, there, strict=True):

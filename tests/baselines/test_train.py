@@ -156,26 +156,78 @@ def test_three_classes_train_and_save(make_manifest, images: ImageStore, tmp_pat
     assert record.best_val_iou is not None
 
 
-def test_a_loss_that_is_no_number_stops_at_once_and_names_the_samples(
+def broken_at(calls: set[int], monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Make the loss NaN at these calls (counted from 1); returns the list of calls made."""
+    made: list[int] = []
+    honest = train_module.find_loss("bce_dice")
+
+    def loss(output, classes):  # type: ignore[no-untyped-def]
+        made.append(len(made) + 1)
+        value = honest(output, classes)
+        return value * float("nan") if made[-1] in calls else value
+
+    monkeypatch.setattr(train_module, "find_loss", lambda name: loss)
+    return made
+
+
+def test_a_loss_that_is_no_number_three_times_stops_and_names_the_samples(
     make_manifest, images: ImageStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     manifest = make_manifest([Split.TRAIN] * 2)
-    steps_taken = []
-    honest = train_module.find_loss(SMALL.loss or "bce_dice")
-
-    def breaks_at_third(*args: object) -> torch.Tensor:
-        steps_taken.append(1)
-        value = honest(*args)  # type: ignore[arg-type]
-        return value * float("nan") if len(steps_taken) == 3 else value
-
-    monkeypatch.setattr(train_module, "find_loss", lambda name: breaks_at_third)
+    made = broken_at({3, 4, 5}, monkeypatch)
     ids = sorted(sample.id for sample in manifest.samples())
     with pytest.raises(SuiteError, match=f"step 3: loss nan.*{ids[0]}, {ids[1]}"):
         train(SMALL, manifest, images, tmp_path / "out")
-    assert len(steps_taken) == 3
+    assert len(made) == 5
     assert not (tmp_path / "out" / WEIGHTS_FILE).exists()
     for tensor in read_tensors(tmp_path / "out" / STATE_FILE).values():
         assert torch.isfinite(tensor.float()).all()
+
+
+def test_one_broken_step_goes_back_to_the_last_state_with_a_tenth_of_the_rate(
+    make_manifest, images: ImageStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    manifest = make_manifest([Split.TRAIN] * 2)
+    made = broken_at({4}, monkeypatch)  # states are kept after steps 2, 3, 4, 6: call 4 is step 4
+    record = train(SMALL, manifest, images, tmp_path / "out").record
+    assert record.rollbacks == 1 and record.steps == 6
+    assert len(made) == 7  # step 4 was tried twice
+    for tensor in read_tensors(tmp_path / "out" / WEIGHTS_FILE).values():
+        assert torch.isfinite(tensor.float()).all()
+
+
+def test_when_memory_runs_out_batches_go_in_parts_and_the_record_says_so(
+    make_manifest, images: ImageStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    manifest = make_manifest([Split.TRAIN] * 4)
+    honest = train_module.find_loss("bce")
+    sizes: list[int] = []
+
+    def greedy(output, classes):  # type: ignore[no-untyped-def]
+        sizes.append(len(classes))
+        if len(classes) > 1:
+            raise torch.OutOfMemoryError("no more")
+        return honest(output, classes)
+
+    monkeypatch.setattr(train_module, "find_loss", lambda name: greedy)
+    settings = SMALL.model_copy(update={"batch": 4, "steps": 1, "loss": "bce"})
+    record = train(settings, manifest, images, tmp_path / "out").record
+    assert sizes == [4, 2, 1, 1, 1, 1]
+    assert record.micro_batches == 4
+    monkeypatch.setattr(
+        train_module, "find_loss", lambda name: lambda *_: (_ for _ in ()).throw(torch.OutOfMemoryError("x"))
+    )
+    with pytest.raises(SuiteError, match="out of memory on cpu with a batch of 4 in 4 parts"):
+        train(settings, manifest, images, tmp_path / "never")
+
+
+def test_a_batch_is_cut_with_all_its_columns() -> None:
+    from baselines.loop import _parts
+
+    batch = {"index": torch.arange(5), "names": ["a", "b", "c", "d", "e"]}
+    cut = list(_parts(batch, 2))
+    assert [one["index"].tolist() for one in cut] == [[0, 1, 2], [3, 4]]
+    assert [one["names"] for one in cut] == [["a", "b", "c"], ["d", "e"]]
 
 
 def test_another_training_in_the_same_folder_is_refused(
