@@ -3,23 +3,36 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 import click
 
 from baselines.models import all_specs, find_spec
+from baselines.registry import option_names
 from dataset_tools.core.console import choose_progress, reports_errors
 from dataset_tools.core.errors import ConfigError
 from dataset_tools.core.labels import Label
+
+if TYPE_CHECKING:
+    from baselines.cards import ScoreCard
+    from baselines.runs import Failure
+    from dataset_tools.core.manifest import Manifest
+    from dataset_tools.core.progress import ProgressFactory
 
 # Written out, and all else imported by the command that needs it: `--help` must not wait for NumPy.
 _SPLITS = ["unassigned", "train", "val", "test"]
 _FOLDER = click.Path(path_type=Path, file_okay=False)
 _quiet = click.option("--quiet", is_flag=True, help="Print nothing but errors.")
 _json = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
-_manifest = click.option(
-    "--manifest", "manifest_dir", type=_FOLDER, required=True, help="Manifest folder inside a workspace."
+_data = click.option(
+    "--data",
+    "--manifest",
+    "data",
+    type=_FOLDER,
+    required=True,
+    help="A manifest, a workspace, an exported dataset, or a folder with image/ and mask/.",
 )
 _device = click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1, …")
 
@@ -49,6 +62,8 @@ def list_baselines(as_json: bool) -> None:
                 "parameters": spec.parameters,
                 "printed": dict(spec.printed.values) if spec.printed else None,
                 "printed_table": spec.printed.table if spec.printed else None,
+                "is_trained": spec.is_trained,
+                "options": list(option_names(spec.name)),
             }
             for spec in specs
         ]
@@ -60,65 +75,220 @@ def list_baselines(as_json: bool) -> None:
         click.echo(f"{spec.name:<{width}}  {spec.fidelity.value}  {spec.title} ({spec.paper}{printed})")
 
 
+@main.command("suites")
+@_json
+@reports_errors
+def list_suites(as_json: bool) -> None:
+    """List the suites: the papers' tables and ablations, row by row."""
+    from baselines.suites import all_suites
+
+    suites = all_suites()
+    if as_json:
+        rows = [
+            {
+                "name": suite.name,
+                "title": suite.title,
+                "rows": [
+                    {"key": row.key, "title": row.title, "baseline": row.baseline} for row in suite.rows
+                ],
+            }
+            for suite in suites
+        ]
+        click.echo(json.dumps(rows, indent=2, ensure_ascii=False))
+        return
+    for suite in suites:
+        click.echo(f"{suite.name}: {suite.title}")
+        click.echo("    " + ", ".join(row.key for row in suite.rows))
+
+
+def _training_options(command: Callable[..., None]) -> Callable[..., None]:
+    labels = [one.value for one in Label]
+    for option in reversed(
+        (
+            click.option("--steps", type=int, help="Optimiser steps [default: the recipe's epochs]."),
+            click.option("--epochs", type=int, help="Passes over the training crops."),
+            click.option("--batch", type=int, help="Crops per step [default: the recipe's]."),
+            click.option("--optimiser", help="adam, adamw, adamax, rmsprop or sgd [default: the recipe's]."),
+            click.option("--learning-rate", type=float, help="Of the optimiser [default: the recipe's]."),
+            click.option("--loss", help="A registered loss [default: the recipe's]."),
+            click.option("--input-px", type=int, help="Side of the network's input [default: 256]."),
+            click.option("--split", type=click.Choice(_SPLITS), help="To learn from [default: train]."),
+            click.option(
+                "--samples",
+                type=click.Choice(["all", "synthetic", "real"]),
+                help="To learn from [default: all].",
+            ),
+            click.option("--crop", type=click.Choice(["face", "image"]), help="What is cut [default: face]."),
+            click.option("--margin", type=float, help="Around a face box, share of its side [default: .25]."),
+            click.option(
+                "--label",
+                "labels",
+                multiple=True,
+                type=click.Choice(labels),
+                help="To learn [default: face_mask].",
+            ),
+            click.option("--option", "options", multiple=True, help="A switch of the baseline, NAME=VALUE."),
+            click.option(
+                "--val-every-steps", type=int, help="Steps between validations [default: one pass]."
+            ),
+            click.option(
+                "--patience", type=int, help="Validations without gain before stopping [default: 15]."
+            ),
+            click.option("--no-augment", is_flag=True, help="Learn the crops as they are."),
+            click.option("--random-init", is_flag=True, help="Do not start from published encoder weights."),
+            click.option("--num-workers", type=int, help="Processes that prepare crops."),
+            click.option(
+                "--deterministic", is_flag=True, help="Refuse GPU kernels that vary from run to run."
+            ),
+            click.option("--seed", type=int, default=0, show_default=True),
+        )
+    ):
+        command = option(command)
+    return command
+
+
 @main.command("train")
-@click.argument("baseline", default="unet_effnet_lite0")
-@_manifest
+@click.argument("baseline", required=False)
+@click.option("--suite", "suite_name", help="Train and score every row of a suite (`leaderboard suites`).")
+@click.option("--row", "rows", multiple=True, help="Only this row of the suite; repeat for several.")
+@click.option("--trials", type=click.IntRange(min=1), default=1, show_default=True, help="Of a suite's rows.")
 @click.option(
-    "--out", "out_dir", type=_FOLDER, help="Checkpoint folder [default: <workspace>/models/<baseline>]."
+    "--score-split", type=click.Choice(_SPLITS), default="test", show_default=True, help="Scored in a suite."
 )
-@click.option("--steps", type=int, help="Optimiser steps [default: the recipe's epochs].")
-@click.option("--batch", type=int, help="Crops per step [default: the recipe's].")
-@click.option("--learning-rate", type=float, help="Of Adam [default: the recipe's].")
-@click.option("--loss", help="bce, dice, bce_dice, focal or iou [default: the recipe's].")
-@click.option("--input-px", type=int, default=256, show_default=True, help="Side of the network's input.")
-@click.option("--split", type=click.Choice(_SPLITS), default="train", show_default=True)
-@click.option("--samples", type=click.Choice(["all", "synthetic", "real"]), default="all", show_default=True)
-@click.option("--crop", type=click.Choice(["face", "image"]), default="face", show_default=True)
+@click.option("--no-cost", is_flag=True, help="Do not measure speed and memory of a suite's rows.")
+@_data
 @click.option(
-    "--label",
-    "labels",
-    multiple=True,
-    type=click.Choice([one.value for one in Label]),
-    help="Label to learn; repeat for several [default: face_mask].",
+    "--out", "out_dir", type=_FOLDER, help="Results [default: <workspace>/models/<baseline or suite>]."
 )
-@click.option("--random-init", is_flag=True, help="Do not start from published encoder weights.")
-@click.option("--seed", type=int, default=0, show_default=True)
+@_training_options
 @_device
 @_quiet
 @_json
 @reports_errors
 def train_baseline(
-    baseline: str,
-    manifest_dir: Path,
+    baseline: str | None,
+    suite_name: str | None,
+    rows: tuple[str, ...],
+    trials: int,
+    score_split: str,
+    no_cost: bool,
+    data: Path,
     out_dir: Path | None,
-    random_init: bool,
-    crop: str,
-    labels: tuple[str, ...],
     quiet: bool,
     as_json: bool,
+    seed: int,
     **choices: Any,
 ) -> None:
-    """Train BASELINE on the labelled samples of a split; run again to resume."""
+    """Train BASELINE, or all rows of a suite, on labelled samples; run again to resume."""
+    if (baseline is None) == (suite_name is None):
+        raise ConfigError("name one baseline or --suite, not both and not neither")
+    chosen = _chosen(**choices)
+    progress = choose_progress(quiet=quiet, as_json=as_json)
+    if suite_name is None:
+        _train_one(baseline or "", {**chosen, "seed": seed}, data, out_dir, progress, quiet, as_json)
+        return
+    from baselines.runs import BOARD, Order, rows_of, run_suite
+    from baselines.suites import find_suite
+    from dataset_tools.core.images import ImageStore
+    from dataset_tools.core.record import Split
+
+    order = Order(find_suite(suite_name), chosen, trials, seed, Split(score_split), rows, not no_cost)
+    rows_of(order)
+    manifest = _open(data, out_dir, progress)
+    folder = out_dir or manifest.workspace / "models" / suite_name
+    done, failed = run_suite(
+        order,
+        manifest,
+        ImageStore(manifest.workspace),
+        folder,
+        progress=progress,
+        report=lambda one: _say_row(one, quiet or as_json),
+    )
+    if as_json:
+        click.echo(json.dumps({"board": str(folder / BOARD), "cards": done, "failed": failed}))
+    elif not quiet:
+        click.echo(f"{done} cards, {failed} failed; leaderboard show --board {folder / BOARD}")
+
+
+def _say_row(result: ScoreCard | Failure, is_silent: bool) -> None:
+    from baselines.cards import ScoreCard
+
+    if is_silent:
+        return
+    if isinstance(result, ScoreCard):
+        click.echo(
+            f"{result.title}: IoU {result.metrics['iou']:.4f} on {result.crops} crops ({result.version})"
+        )
+    else:
+        click.echo(f"{result.title}, trial {result.trial}, failed: {result.reason}", err=True)
+
+
+def _chosen(
+    crop: str | None,
+    margin: float | None,
+    labels: tuple[str, ...],
+    options: tuple[str, ...],
+    random_init: bool,
+    no_augment: bool,
+    deterministic: bool,
+    **given: Any,
+) -> dict[str, Any]:
+    """Fields of `TrainSettings` that the command line names; what it leaves out stays out."""
+    chosen = {name: value for name, value in given.items() if value is not None}
+    cutting = {key: value for key, value in (("kind", crop), ("margin", margin)) if value is not None}
+    if cutting:
+        chosen["crop"] = cutting
+    if labels:
+        chosen["labels"] = labels
+    if options:
+        chosen["options"] = dict(_option(one) for one in options)
+    if random_init:
+        chosen["pretrained"] = False
+    if no_augment:
+        chosen["augment"] = False
+    if deterministic:
+        chosen["deterministic"] = True
+    return chosen
+
+
+def _option(text: str) -> tuple[str, Any]:
+    import yaml
+
+    name, equals, value = text.partition("=")
+    if not equals or not name:
+        raise ConfigError(f"--option {text}: write NAME=VALUE")
+    try:
+        return name, yaml.safe_load(value)
+    except yaml.YAMLError:
+        raise ConfigError(f"--option {text}: the value is no YAML") from None
+
+
+def _open(data: Path, out_dir: Path | None, progress: ProgressFactory) -> Manifest:
+    from dataset_tools.opening import open_labelled
+
+    return open_labelled(data, (out_dir or data) / "imported", progress)
+
+
+def _train_one(
+    baseline: str,
+    chosen: dict[str, Any],
+    data: Path,
+    out_dir: Path | None,
+    progress: ProgressFactory,
+    quiet: bool,
+    as_json: bool,
+) -> None:
     from baselines.settings import TrainSettings
     from dataset_tools.core.settings import parse_settings
 
     find_spec(baseline)
-    values = {"baseline": baseline, "pretrained": not random_init, "crop": {"kind": crop}}
-    if labels:
-        values["labels"] = labels
-    settings = parse_settings(TrainSettings, values | choices, "command line")
+    settings = parse_settings(TrainSettings, {**chosen, "baseline": baseline}, "command line")
     from baselines.train import train
     from dataset_tools.core.images import ImageStore
-    from dataset_tools.core.manifest import Manifest
 
-    manifest = Manifest(manifest_dir.resolve())
-    result = train(
-        settings,
-        manifest,
-        ImageStore(manifest.workspace),
-        out_dir or manifest.workspace / "models" / baseline,
-        choose_progress(quiet=quiet, as_json=as_json),
-    )
+    manifest = _open(data, out_dir, progress)
+    folder = out_dir or manifest.workspace / "models" / baseline
+    result = train(settings, manifest, ImageStore(manifest.workspace), folder, progress)
     record = result.record
     if as_json:
         values = {"checkpoint": str(result.checkpoint_dir), "crops_per_second": result.crops_per_second}
@@ -133,11 +303,19 @@ def train_baseline(
 
 
 @main.command("score")
-@click.option("--checkpoint", "checkpoint_dir", type=_FOLDER, required=True, help="Folder `train` wrote.")
-@_manifest
+@click.option("--checkpoint", "checkpoint_dir", type=_FOLDER, help="Folder `train` wrote.")
+@click.option(
+    "--predictions",
+    "predictions_dir",
+    type=_FOLDER,
+    help="Folder of anybody's PNG masks, named as the pictures.",
+)
+@click.option("--name", default="predictions", show_default=True, help="What to call handed-in predictions.")
+@_data
 @click.option("--split", type=click.Choice(_SPLITS), default="test", show_default=True)
 @click.option("--board", "board_dir", type=_FOLDER, required=True, help="Folder of score cards.")
 @click.option("--crop", type=click.Choice(["face", "image"]), help="How to cut [default: as in training].")
+@click.option("--margin", type=float, help="Around a face box, share of its side [default: .25].")
 @click.option(
     "--label", type=click.Choice([one.value for one in Label]), default="face_mask", show_default=True
 )
@@ -146,63 +324,131 @@ def train_baseline(
 @_quiet
 @_json
 @reports_errors
-def score_checkpoint(
-    checkpoint_dir: Path,
-    manifest_dir: Path,
+def score(
+    checkpoint_dir: Path | None,
+    predictions_dir: Path | None,
+    name: str,
+    data: Path,
     split: str,
     board_dir: Path,
     crop: str | None,
+    margin: float | None,
     label: str,
     mark_leaks: bool,
     device: str,
     quiet: bool,
     as_json: bool,
 ) -> None:
-    """Score a checkpoint on one split and add the card to a board."""
-    from baselines.evaluate import evaluate
+    """Score a checkpoint, or a folder of predictions, on one split and add the card to a board."""
+    if (checkpoint_dir is None) == (predictions_dir is None):
+        raise ConfigError("name --checkpoint or --predictions, not both and not neither")
+    from baselines.evaluate import evaluate, evaluate_handed_in
     from baselines.settings import CropSettings
     from dataset_tools.core.images import ImageStore
-    from dataset_tools.core.manifest import Manifest
     from dataset_tools.core.record import Split
     from dataset_tools.core.settings import parse_settings
 
-    manifest = Manifest(manifest_dir.resolve())
-    card = evaluate(
-        checkpoint_dir,
-        manifest,
-        ImageStore(manifest.workspace),
-        Split(split),
-        board_dir,
-        crop=parse_settings(CropSettings, {"kind": crop}, "command line") if crop else None,
-        label=Label(label),
-        allow_leaks=mark_leaks,
-        device=device,
-        progress=choose_progress(quiet=quiet, as_json=as_json),
-    )
+    progress = choose_progress(quiet=quiet, as_json=as_json)
+    given = {key: value for key, value in (("kind", crop), ("margin", margin)) if value is not None}
+    cutting = parse_settings(CropSettings, given, "command line") if given else None
+    manifest = _open(data, board_dir, progress)
+    if predictions_dir is not None:
+        chosen = cutting or CropSettings(kind="image")
+        card = evaluate_handed_in(
+            predictions_dir, name, manifest, Split(split), board_dir, crop=chosen, label=Label(label)
+        )
+    elif checkpoint_dir is not None:
+        card = evaluate(
+            checkpoint_dir,
+            manifest,
+            ImageStore(manifest.workspace),
+            Split(split),
+            board_dir,
+            crop=cutting,
+            label=Label(label),
+            allow_leaks=mark_leaks,
+            device=device,
+            progress=progress,
+        )
     if as_json:
         click.echo(card.model_dump_json(indent=2))
     elif not quiet:
-        figures = "  ".join(f"{name} {value:.4f}" for name, value in card.metrics.items())
+        figures = "  ".join(f"{key} {value:.4f}" for key, value in card.metrics.items() if value is not None)
         click.echo(f"{card.baseline}@{card.version} on {card.crops} crops of split {split}\n{figures}")
         click.echo(str(board_dir / f"{card.stem}.json"))
 
 
+@main.command("predict")
+@click.argument("checkpoint", type=_FOLDER)
+@click.argument("folder", type=click.Path(path_type=Path, file_okay=False, exists=True))
+@click.option("--out", "out_dir", type=_FOLDER, required=True, help="Where the masks go.")
+@click.option(
+    "--form",
+    type=click.Choice(["soft", "hard"]),
+    default="soft",
+    show_default=True,
+    help="Grey values, or 0 and 255.",
+)
+@click.option("--label", type=click.Choice([one.value for one in Label]), help="[default: the first learned]")
+@_device
+@_quiet
+@_json
+@reports_errors
+def predict_folder(
+    checkpoint: Path,
+    folder: Path,
+    out_dir: Path,
+    form: Any,
+    label: str | None,
+    device: str,
+    quiet: bool,
+    as_json: bool,
+) -> None:
+    """Write a lossless mask for every picture of FOLDER, named like it; exit code 1 when one was unread."""
+    from baselines.folders import predict_pictures
+    from baselines.predict import Predictor
+
+    predictor = Predictor.load(checkpoint, device)
+    chosen = Label(label) if label is not None else predictor.labels[0]
+    progress = choose_progress(quiet=quiet, as_json=as_json)
+    written, unread = predict_pictures(predictor, folder, out_dir, chosen, form, progress)
+    for name, reason in unread:
+        click.echo(f"{name}: {reason}", err=True)
+    if as_json:
+        click.echo(json.dumps({"out": str(out_dir), "written": written, "unread": dict(unread)}, indent=2))
+    elif not quiet:
+        click.echo(f"{written} masks in {out_dir}, {len(unread)} pictures unread")
+    click.get_current_context().exit(1 if unread else 0)
+
+
 @main.command("show")
 @click.option("--board", "board_dir", type=_FOLDER, required=True, help="Folder of score cards.")
-@click.option("--format", "form", default="table", show_default=True, help="table, md, json or html.")
+@click.option("--format", "form", default="table", show_default=True, help="table, md, csv, json or html.")
 @click.option("--out", type=click.Path(path_type=Path, dir_okay=False), help="Write there instead.")
+@click.option(
+    "--data", "data", type=_FOLDER, help="The scored data: the page then shows worst and best pictures."
+)
 @_json
 @click.pass_context
 @reports_errors
-def show_board(context: click.Context, board_dir: Path, form: str, out: Path | None, as_json: bool) -> None:
+def show_board(
+    context: click.Context, board_dir: Path, form: str, out: Path | None, data: Path | None, as_json: bool
+) -> None:
     """Show the board; every row is recomputed first. Exit code 1 when a card was refused."""
-    from baselines.leaderboard import Format, read_board, render
+    from baselines.board_forms import Form, as_csv, as_json_text, as_markdown, as_text
+    from baselines.board_page import as_html
+    from baselines.leaderboard import read_board
     from dataset_tools.core.files import write_text
 
-    if form not in get_args(Format):
-        raise ConfigError(f"--format {form}: choose one of {', '.join(get_args(Format))}")
+    if form not in get_args(Form):
+        raise ConfigError(f"--format {form}: choose one of {', '.join(get_args(Form))}")
     board = read_board(board_dir)
-    text = render(board, "json" if as_json else form)  # type: ignore[arg-type]
+    if form == "html" and not as_json:
+        manifest = _open(data, board_dir, choose_progress(quiet=True)) if data is not None else None
+        text = as_html(board, board_dir, manifest)
+    else:
+        forms = {"table": as_text, "md": as_markdown, "csv": as_csv, "json": as_json_text}
+        text = forms["json" if as_json else form](board)
     if out is not None:
         write_text(out, text)
     else:

@@ -20,6 +20,7 @@ from baselines.augment import augmented, jittered_window
 from baselines.checkpoint import SeenSample
 from baselines.crops import Window
 from baselines.settings import CropSettings
+from baselines.slices import crop_facts
 from dataset_tools.core.errors import ConfigError, DataError, ItemFault
 from dataset_tools.core.images import ImageStore
 from dataset_tools.core.labels import PAINT_ORDER, Label
@@ -39,6 +40,7 @@ class Crop:
         face: index of the face it was cut around, or -1 for the whole picture.
         window: where it lies.
         instances: all labelled objects of the picture, whatever face they belong to.
+        facts: what is known of it, by name (`baselines.slices.crop_facts`).
     """
 
     sample_id: str
@@ -49,6 +51,7 @@ class Crop:
     face: int
     window: Window
     instances: tuple[tuple[Label, RleMask], ...]
+    facts: tuple[tuple[str, str], ...]
 
     @property
     def seen(self) -> SeenSample:
@@ -110,6 +113,7 @@ def list_crops(samples: Iterable[Sample], split: Split, settings: CropSettings) 
                     face=face,
                     window=window,
                     instances=instances,
+                    facts=tuple(crop_facts(sample, face).items()),
                 )
             )
     return found

@@ -1,19 +1,36 @@
-"""A folder of score cards as one table: for a terminal, as Markdown, JSON, or one HTML page."""
+"""A folder of score cards as ranked lines: trials gathered, intervals, tests between neighbours.
+
+Every card is recomputed from its table first. A card that does not follow from its table, or that no
+measurement can give (`baselines.consistency`), is refused and named.
+"""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
 
-from baselines.cards import ScoreCard, read_card
+from baselines import tasks
+from baselines.cards import ScoreCard, ScoredCrop, read_scored_card
+from baselines.consistency import check_row
 from baselines.metrics import METRICS
 from baselines.models import find_spec
-from baselines.registry import BaselineSpec
+from baselines.registry import BaselineSpec, Printed
+from baselines.runs import Failure, read_failures
+from baselines.slices import Slice, slice_scores
+from baselines.statistics import (
+    Interval,
+    PairedTest,
+    Spread,
+    compare_neighbours,
+    mean_interval,
+    mean_over_trials,
+    spread,
+)
+from baselines.suites import find_suite, printed_of
+from baselines.tasks import Task, TaskCard
 from dataset_tools.core.errors import DataError, UnknownName
-from dataset_tools.core.record import Split
+from dataset_tools.core.files import digest_json
 
 CAVEAT = (
     "Figures printed in a paper were measured on the paper's own data with its own scoring script; ours on "
@@ -24,26 +41,11 @@ FIDELITY_NOTE = (
     "Fidelity: A = architecture confirmed against released code; B = built from the text, gaps filled; "
     "C = a stand-in, never a reproduction."
 )
-
-Format = Literal["table", "md", "json", "html"]
-
-_HEADINGS = {
-    "iou": "IoU",
-    "f1_of_means": "F1",
-    "precision": "P",
-    "recall": "R",
-    "accuracy": "Acc",
-    "mae": "MAE",
-    "f_max": "Fβ max",
-    "s_measure": "S",
-}
-_PERCENT = {
-    "iou",
-    "f1_of_means",
-    "precision",
-    "recall",
-    "accuracy",
-}  # as ABANet's table 2; others as its table 3
+STATISTICS_NOTE = (
+    "± is the standard deviation over trials (n - 1). Intervals are 95 % BCa bootstrap intervals of the mean "
+    "IoU over pictures, whole groups drawn; p is of a sign-flip test against the row below, corrected for "
+    "the number of rows (Holm). Both speak of these pictures, not of other trainings."
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,18 +57,83 @@ class Refusal:
 
 
 @dataclass(frozen=True, slots=True)
+class Line:
+    """One row of a table: a baseline with its settings, over all its trials.
+
+    Attributes:
+        cards: one a trial, by seed.
+        crops: the tables of the cards, in the same order.
+        figures: mean and sd over the trials, by metric; a metric no trial has is missing.
+        interval: of the mean IoU over pictures, their scores averaged over the trials.
+        against_next: test against the line below, and its corrected p-value; None for the last line.
+    """
+
+    cards: tuple[ScoreCard, ...]
+    crops: tuple[tuple[ScoredCrop, ...], ...]
+    figures: Mapping[str, Spread]
+    interval: Interval
+    against_next: tuple[PairedTest, float] | None = None
+
+    @property
+    def card(self) -> ScoreCard:
+        """Of the first trial."""
+        return self.cards[0]
+
+    @property
+    def spec(self) -> BaselineSpec | None:
+        """What is known of the baseline; None for predictions handed in, or a baseline of another version."""
+        try:
+            return find_spec(self.card.baseline)
+        except UnknownName:
+            return None
+
+    @property
+    def title(self) -> str:
+        """As the table shows it."""
+        return self.card.title or (self.spec.title if self.spec is not None else self.card.baseline)
+
+    @property
+    def printed(self) -> Printed | None:
+        """What the paper prints for it: the suite's row first, then the baseline."""
+        try:
+            rows = {row.key: row for row in find_suite(self.card.suite).rows} if self.card.suite else {}
+        except UnknownName:
+            rows = {}
+        row = rows.get(self.card.row)
+        if row is not None:
+            return printed_of(row)
+        return self.spec.printed if self.spec is not None else None
+
+    def slices(self) -> list[Slice]:
+        """Figures by mask type, state, pose and origin, of the first trial."""
+        crops = self.crops[0]
+        return slice_scores([one.scores for one in crops], [one.facts for one in crops], _groups(crops))
+
+
+@dataclass(frozen=True, slots=True)
 class Section:
-    """Cards that may be compared: one dataset, split, label and way of cutting; best IoU first."""
+    """Lines that may be compared: one dataset, split, label and way of cutting; best IoU first."""
 
     title: str
-    cards: tuple[ScoreCard, ...]
+    lines: tuple[Line, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class TaskSection:
+    """Cards of one task on one dataset and split; best first."""
+
+    task: Task
+    title: str
+    cards: tuple[TaskCard, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Board:
-    """All honest cards of a folder in sections, and what was refused."""
+    """Everything honest in a folder, what failed, and what was refused."""
 
     sections: tuple[Section, ...]
+    task_sections: tuple[TaskSection, ...]
+    failures: tuple[Failure, ...]
     refused: tuple[Refusal, ...]
 
 
@@ -74,214 +141,153 @@ def read_board(folder: Path) -> Board:
     """Read and verify every card of a folder.
 
     Raises:
-        DataError: the folder is missing or holds no JSON file.
+        DataError: the folder is missing or holds neither card nor failure.
     """
     files = sorted(folder.glob("*.json"))
-    if not files:
+    failures = tuple(read_failures(folder))
+    if not files and not failures:
         raise DataError(f"{folder} holds no score card; `leaderboard score` writes one")
-    cards, refused = [], []
+    scored, task_cards, refused = [], [], []
     for file in files:
         try:
-            cards.append(read_card(file))
+            if _is_task_card(file):
+                task_cards.append(tasks.read_card(file))
+            else:
+                scored.append(_possible(file))
         except DataError as error:
             refused.append(Refusal(file.name, str(error)))
-    return Board(tuple(_sections(cards)), tuple(refused))
+    return Board(tuple(_sections(scored)), tuple(_task_sections(task_cards)), failures, tuple(refused))
 
 
-def _sections(cards: Iterable[ScoreCard]) -> list[Section]:
-    groups: dict[tuple[str, ...], list[ScoreCard]] = {}
-    for card in cards:
+def _is_task_card(file: Path) -> bool:
+    return b'"task"' in file.read_bytes()[:200]
+
+
+def _possible(file: Path) -> tuple[ScoreCard, tuple[ScoredCrop, ...]]:
+    card, crops = read_scored_card(file)
+    known = {name: value for name, value in card.metrics.items() if value is not None}
+    problems = check_row(known, "means")
+    if problems:
+        raise DataError(f"{file.name} is impossible: {'; '.join(problems)}")
+    return card, tuple(crops)
+
+
+def _sections(scored: Iterable[tuple[ScoreCard, tuple[ScoredCrop, ...]]]) -> list[Section]:
+    groups: dict[tuple[str, ...], list[tuple[ScoreCard, tuple[ScoredCrop, ...]]]] = {}
+    for card, crops in scored:
         key = (
             card.dataset_name,
             card.dataset_digest,
             card.split.value,
             card.label.value,
             card.crop.model_dump_json(),
+            card.suite,
         )
-        groups.setdefault(key, []).append(card)
-    return [Section(_title(group[0]), tuple(sorted(group, key=_rank))) for _, group in sorted(groups.items())]
+        groups.setdefault(key, []).append((card, crops))
+    return [Section(_title(found[0][0]), tuple(_lines(found))) for _, found in sorted(groups.items())]
 
 
-def _rank(card: ScoreCard) -> tuple[float, str, str]:
-    return -card.metrics["iou"], card.baseline, card.version
+def _lines(scored: Sequence[tuple[ScoreCard, tuple[ScoredCrop, ...]]]) -> list[Line]:
+    trials: dict[str, list[tuple[ScoreCard, tuple[ScoredCrop, ...]]]] = {}
+    for card, crops in scored:
+        trials.setdefault(_identity(card), []).append((card, crops))
+    lines = [_line(sorted(found, key=lambda one: _seed(one[0]))) for found in trials.values()]
+    lines.sort(key=lambda line: (-line.figures["iou"].mean, line.card.baseline, line.card.version))
+    groups: dict[Hashable, Hashable] = {one.key: one.group for line in lines for one in line.crops[0]}
+    tests = compare_neighbours([_mean_iou(line.crops) for line in lines], groups)
+    return [_with_test(line, test) for line, test in zip(lines, [*tests, None], strict=True)]
+
+
+def _with_test(line: Line, test: tuple[PairedTest, float] | None) -> Line:
+    return Line(line.cards, line.crops, line.figures, line.interval, test)
+
+
+def _identity(card: ScoreCard) -> str:
+    """Equal for trials of one row: all but the seed and what follows from it."""
+    training = card.training
+    if training is None:
+        return f"{card.baseline}@{card.version}"
+    settings = training.settings.model_dump(
+        mode="json", exclude={"seed", "device", "num_workers", "compiled"}
+    )
+    return digest_json({"settings": settings, "data": training.dataset_digest, "row": card.row})
+
+
+def _seed(card: ScoreCard) -> int:
+    return card.training.settings.seed if card.training is not None else 0
+
+
+def _line(found: Sequence[tuple[ScoreCard, tuple[ScoredCrop, ...]]]) -> Line:
+    cards, crops = tuple(card for card, _ in found), tuple(table for _, table in found)
+    figures = {}
+    for name, _ in METRICS:
+        values = [value for card in cards if (value := card.metrics.get(name)) is not None]
+        if values:
+            figures[name] = spread(values)
+    means = _mean_iou(crops)
+    interval = mean_interval(list(means.values()), _groups(crops[0]))
+    return Line(cards, crops, figures, interval)
+
+
+def _mean_iou(trials: Sequence[Sequence[ScoredCrop]]) -> dict[Hashable, float]:
+    return mean_over_trials([{one.key: one.scores.iou for one in crops} for crops in trials])
+
+
+def _groups(crops: Sequence[ScoredCrop]) -> list[str]:
+    return [one.group for one in crops]
 
 
 def _title(card: ScoreCard) -> str:
     crop = "whole pictures" if card.crop.kind == "image" else f"face crops, margin {card.crop.margin:g}"
     empty = f", {card.empty_labels} without the label" if card.empty_labels else ""
+    suite = f"{_suite_title(card.suite)}: " if card.suite else ""
     return (
-        f"{card.dataset_name} (digest {card.dataset_digest[:12]}), split {card.split.value}, "
+        f"{suite}{card.dataset_name} (digest {card.dataset_digest[:12]}), split {card.split.value}, "
         f"label {card.label.value}: {card.crops} crops of {card.samples} samples "
         f"({card.synthetic_crops} synthetic{empty}), {crop}"
     )
 
 
-def _spec(card: ScoreCard) -> BaselineSpec | None:
+def _suite_title(name: str) -> str:
     try:
-        return find_spec(card.baseline)
+        return find_suite(name).title
     except UnknownName:
-        return None  # a card of a newer or a private baseline still is a card
+        return name
 
 
-def row_values(card: ScoreCard) -> dict[str, Any]:
-    """One row of the table as plain values: what the JSON form holds."""
-    spec = _spec(card)
-    printed = spec.printed if spec is not None else None
-    training = card.training
-    return {
-        "baseline": card.baseline,
-        "title": spec.title if spec is not None else card.baseline,
-        "version": card.version,
-        "fidelity": spec.fidelity.value if spec is not None else None,
-        "metrics": {name: card.metrics[name] for name, _ in METRICS},
-        "printed": dict(printed.values) if printed is not None else None,
-        "printed_table": printed.table if printed is not None else None,
-        "printed_remark": printed.remark if printed is not None else None,
-        "crops": card.crops,
-        "empty_labels": card.empty_labels,
-        "leaked_samples": card.leaked_samples,
-        "parameters": card.parameters,
-        "seconds_per_crop": card.seconds_per_crop,
-        "device": card.device,
-        "trained_crops": training.crops,
-        "trained_synthetic_crops": training.synthetic_crops,
-        "fresh_masks": training.fresh_masks,
-        "trained_on": training.dataset_name,
-        "chosen_on_this_split": card.split is Split.VAL and training.best_val_iou is not None,
-        "steps": training.steps,
-        "training_seconds": training.seconds,
-        "initial_weights": training.initial_weights,
-    }
+def _task_sections(cards: Iterable[TaskCard]) -> list[TaskSection]:
+    groups: dict[tuple[str, str, str], list[TaskCard]] = {}
+    for card in cards:
+        groups.setdefault((card.task, card.dataset_digest, card.split), []).append(card)
+    found = []
+    for (name, digest, split), members in sorted(groups.items()):
+        task = tasks.find_task(name)
+        first = task.columns[0].metric
+        ranked = sorted(members, key=lambda card: (-(card.metrics.get(first) or 0.0), card.baseline))
+        title = f"{task.title}: {members[0].dataset} (digest {digest[:12]}), split {split}"
+        found.append(TaskSection(task, title, tuple(ranked)))
+    return found
 
 
-def _cells(card: ScoreCard) -> list[str]:
-    row = row_values(card)
-    ours = [_figure(name, row["metrics"][name]) for name in _HEADINGS]
-    printed = (row["printed"] or {}).get("iou")
-    start = row["initial_weights"]
-    share = row["trained_synthetic_crops"] / row["trained_crops"]
-    fresh = ", drawn fresh in every pass" if row["fresh_masks"] else ""
-    trained = (
-        f"{row['trained_crops']} crops ({share:.0%} synthetic{fresh}), {row['steps']} steps, start {start}"
-    )
-    if row["leaked_samples"]:
-        trained += f"; UNFAIR: training saw {row['leaked_samples']} of these samples"
-    if row["chosen_on_this_split"]:
-        trained += "; weights were chosen on this very split"
-    return [
-        row["title"],
-        row["fidelity"] or "?",
-        *ours,
-        _figure("iou", printed) if printed is not None else "–",
-        row["printed_table"] or "–",
-        f"{row['parameters'] / 1e6:.1f} M",
-        f"{row['seconds_per_crop'] * 1000:.0f} ms ({row['device']})",
-        trained,
-        row["version"],
-    ]
-
-
-def headings() -> list[str]:
-    """Column titles of every form but JSON."""
-    ours = [f"{title} %" if name in _PERCENT else title for name, title in _HEADINGS.items()]
-    return [
-        "baseline",
-        "fid.",
-        *ours,
-        "paper's IoU %",
-        "printed in",
-        "parameters",
-        "time a crop",
-        "trained on",
-        "version",
-    ]
-
-
-def _figure(metric: str, value: float) -> str:
-    return f"{value * 100:.2f}" if metric in _PERCENT else f"{value:.3f}"
-
-
-def render(board: Board, form: Format) -> str:
-    """The board in one of its forms; ends with a line break."""
-    forms = {"table": as_text, "md": as_markdown, "json": as_json, "html": as_html}
-    return forms[form](board)
-
-
-def as_text(board: Board) -> str:
-    """Plain text for a terminal: the narrow columns; the other forms hold all."""
-    wanted = [*range(2 + len(_HEADINGS) + 1), len(headings()) - 1]
-    lines: list[str] = []
-    for section in board.sections:
-        rows = [headings(), *(_cells(card) for card in section.cards)]
-        lines += [section.title, "", *_aligned([[row[index] for index in wanted] for row in rows]), ""]
-        lines += [f"{card.baseline} {card.version}: {_cells(card)[-2]}" for card in section.cards]
-        lines.append("")
-    return "\n".join([*lines, *_notes(board)]) + "\n"
-
-
-def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
-    widths = [max(len(row[index]) for row in rows) for index in range(len(rows[0]))]
-    lines = [
-        "  ".join(
-            cell.ljust(width) if index == 0 else cell.rjust(width)
-            for index, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ).rstrip()
-        for row in rows
-    ]
-    return [lines[0], "-" * len(lines[0]), *lines[1:]]
-
-
-def as_markdown(board: Board) -> str:
-    """GitHub Markdown with every column."""
-    lines: list[str] = []
-    for section in board.sections:
-        lines += [f"**{_markdown(section.title)}**", ""]
-        lines.append("| " + " | ".join(headings()) + " |")
-        lines.append("|" + " --- |" * len(headings()))
-        lines += ["| " + " | ".join(map(_markdown, _cells(card))) + " |" for card in section.cards]
-        lines.append("")
-    return "\n".join([*lines, *(f"{_markdown(note)}\n" for note in _notes(board))])
-
-
-def _markdown(text: str) -> str:
-    return text.replace("\\", "\\\\").replace("|", "\\|").replace("<", "&lt;")
-
-
-def as_json(board: Board) -> str:
-    """All figures in [0, 1], unrounded."""
-    values = {
-        "sections": [
-            {"title": section.title, "rows": [row_values(card) for card in section.cards]}
-            for section in board.sections
-        ],
-        "refused": [{"file": one.file, "reason": one.reason} for one in board.refused],
-        "caveat": CAVEAT,
-    }
-    return json.dumps(values, indent=2, ensure_ascii=False) + "\n"
-
-
-def as_html(board: Board) -> str:
-    """One self-contained page, light or dark as the reader's system is."""
-    import jinja2
-
-    folder = Path(__file__).parent / "templates"
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(folder), autoescape=True, trim_blocks=True, lstrip_blocks=True
-    )
-    return environment.get_template("leaderboard.html").render(
-        headings=headings(),
-        sections=[(section.title, [_cells(card) for card in section.cards]) for section in board.sections],
-        notes=_notes(board),
-        numeric=range(2, 2 + len(_HEADINGS) + 1),
-    )
-
-
-def _notes(board: Board) -> list[str]:
-    remarks = {
-        f"{spec.printed.table}: {spec.printed.remark}."
-        for section in board.sections
+def remarks(board: Board) -> list[str]:
+    """What a reader must know: how to read the figures, what is wrong with printed ones, what was refused."""
+    printed = [line.printed for section in board.sections for line in section.lines]
+    known = {f"{one.table}: {one.remark}." for one in printed if one is not None and one.remark}
+    known |= {
+        f"{card.printed_table}: {card.printed_remark}."
+        for section in board.task_sections
         for card in section.cards
-        if (spec := _spec(card)) is not None and spec.printed is not None and spec.printed.remark
+        if card.printed_remark
     }
+    of_tasks = [f"{one.task.title}: {one.task.remark}" for one in board.task_sections if one.task.remark]
+    suites = {line.card.suite for section in board.sections for line in section.lines if line.card.suite}
+    of_suites = []
+    for name in sorted(suites):
+        try:
+            suite = find_suite(name)
+        except UnknownName:
+            continue
+        if suite.note:
+            of_suites.append(f"{suite.title}: {suite.note}")
     refusals = [f"Refused: {one.reason}" for one in board.refused]
-    return [CAVEAT, FIDELITY_NOTE, *sorted(remarks), *refusals]
+    return [CAVEAT, FIDELITY_NOTE, STATISTICS_NOTE, *of_suites, *of_tasks, *sorted(known), *refusals]

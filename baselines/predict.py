@@ -61,6 +61,7 @@ class Predictor:
         input_px: side of the squares it is asked about.
         parameters: number of the network's trainable values; 0 for a method.
         device: where it runs.
+        ask: answers for squares of that side.
     """
 
     def __init__(
@@ -82,7 +83,7 @@ class Predictor:
         self.input_px = input_px
         self.parameters = parameters
         self.device = device
-        self._ask = ask
+        self.ask = ask
 
     @classmethod
     def load(cls, checkpoint_dir: Path, device: str = "auto") -> Predictor:
@@ -159,7 +160,7 @@ class Predictor:
         Returns:
             One (S, S, L) float32 in [0, 1] per square, at its own size.
         """
-        maps = self._ask(np.stack([crops.resize_rgb(square, self.input_px) for square in squares]))
+        maps = self.ask(np.stack([crops.resize_rgb(square, self.input_px) for square in squares]))
         return [_resize_channels(one, square.shape[0]) for one, square in zip(maps, squares, strict=True)]
 
 

@@ -111,7 +111,7 @@ class TaskCard(BaseModel):
         items: rows of the raw table.
         metrics: figures by name, as the task's `summarise` gives them.
         parameters: of the network.
-        seconds_per_item: wall time of the network, inputs already read.
+        seconds_per_item: wall time of the network, inputs already read; None where it was not measured.
         device: where it ran.
         training: see `RunFacts`.
         printed: the paper's figures by the same names, and where they stand.
@@ -133,7 +133,7 @@ class TaskCard(BaseModel):
     items: int
     metrics: Mapping[str, float | None]
     parameters: int
-    seconds_per_item: float
+    seconds_per_item: float | None
     device: str
     training: RunFacts
     printed: Mapping[str, float] = {}

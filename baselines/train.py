@@ -318,8 +318,8 @@ class CropJob:
         found = []
         with silent("", None) as quiet:
             for label in settings.labels:
-                scored = score_crops(predictor, self._held_out, self._images, label, quiet)
-                found.append(summarise(scored.scores)["iou"])
+                scores = score_crops(predictor, self._held_out, self._images, label, quiet)
+                found.append(summarise(scores)["iou"])
         return Validation(sum(found) / len(found))
 
 

@@ -295,10 +295,12 @@ class Pipeline:
 
     def leaderboard_page(self) -> Path:
         """Write the leaderboard of this workspace as a page; gives its path."""
-        from baselines.leaderboard import as_html, read_board
+        from baselines.board_page import as_html
+        from baselines.leaderboard import read_board
 
         path = self.board_dir / "leaderboard.html"
-        write_text(path, as_html(read_board(self.board_dir)))
+        page = as_html(read_board(self.board_dir), self.board_dir, self.manifest("split"))
+        write_text(path, page)
         return path
 
     # -- how each stage is built ----------------------------------------------------------------------

@@ -117,8 +117,8 @@ def test_four_pictures_are_learned_by_heart(make_manifest, images: ImageStore, t
     predictor = Predictor.load(result.checkpoint_dir, "cpu")
     found = list_crops(manifest.samples(), Split.UNASSIGNED, settings.crop)
     with silent("", None) as quiet:
-        scored = score_crops(predictor, found, images, Label.FACE_MASK, quiet)
-    assert summarise(scored.scores)["iou"] > 0.95
+        scores = score_crops(predictor, found, images, Label.FACE_MASK, quiet)
+    assert summarise(scores)["iou"] > 0.95
 
 
 def test_the_record_says_what_was_trained_on(make_manifest, images: ImageStore, tmp_path: Path) -> None:
