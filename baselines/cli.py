@@ -458,5 +458,41 @@ def show_board(
     context.exit(1 if board.refused else 0)
 
 
+@main.command("audit")
+@click.argument("suite")
+@click.option(
+    "--labels",
+    type=_FOLDER,
+    help="Folder with mask/ and, for the published rule, mask_published_rule/ and published_scores.csv.",
+)
+@click.option("--board", "board_dir", type=_FOLDER, help="Score our own rows of the suite by both rules.")
+@click.option("--data", "data", type=_FOLDER, help="The data the board was scored on.")
+@click.option("--format", "form", default="table", show_default=True, help="table, md or json.")
+@click.option("--out", type=click.Path(path_type=Path, dir_okay=False), help="Write there instead.")
+@reports_errors
+def audit_table(
+    suite: str, labels: Path | None, board_dir: Path | None, data: Path | None, form: str, out: Path | None
+) -> None:
+    """Check a paper's printed table: impossible rows, repeated rows, what its scoring rule gives."""
+    from dataclasses import replace
+
+    from baselines.audit import audit_suite
+    from baselines.audit.board import board_rows
+    from baselines.audit.report import render
+    from dataset_tools.core.files import write_text
+
+    if (board_dir is None) != (data is None):
+        raise ConfigError("--board and --data go together: predictions are scored against the data's labels")
+    found = audit_suite(suite, labels)
+    if board_dir is not None and data is not None:
+        manifest = _open(data, board_dir, choose_progress(quiet=True))
+        found = replace(found, rows=(*found.rows, *board_rows(board_dir, suite, manifest)))
+    text = render(found, form)
+    if out is not None:
+        write_text(out, text)
+    else:
+        click.echo(text, nl=False)
+
+
 if __name__ == "__main__":
     main()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol, runtime_checkable
@@ -124,13 +125,14 @@ def foreground_probabilities(logits: Tensor) -> Tensor:
 
 
 def choose_device(wanted: str) -> torch.device:
-    """The device of that name; "auto" is the first GPU, or the CPU without one.
+    """The device of that name; "auto" is the first GPU (under `torchrun` this process's), or the CPU.
 
     Raises:
         ConfigError: torch does not know the device, or it is not there.
     """
     if wanted == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        local = int(os.environ.get("LOCAL_RANK", "0"))
+        return torch.device("cuda", local) if torch.cuda.is_available() else torch.device("cpu")
     try:
         device = torch.device(wanted)
     except RuntimeError as error:
