@@ -16,12 +16,13 @@ import machine
 import numpy as np
 import report
 
+from synth.colour import LUMINANCE
 from synth.geometry import FaceMesh, MaskShape, build_face, build_mask
 from synth.heads.draw import draw_head
 from synth.heads.head import INTER_OCULAR_MM, PIVOT_MM, Head, landmarks_of, random_head
 from synth.heads.shape import MODES
 from synth.placement import eye_centres, eye_roll_deg, fit_head_frame
-from synth.shading import LUMINANCE, Light, estimate_light, read_skin, vertex_normals
+from synth.shading import Light, estimate_light, read_skin, vertex_normals
 from synth.topology import canonical_face
 
 SURGICAL = MaskShape(

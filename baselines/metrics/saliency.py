@@ -66,14 +66,16 @@ def s_measure(probability: FloatArray, truth: BoolMask) -> float:
         return 1 - float(probability.mean())
     if share == 1:
         return float(probability.mean())
-    objects = share * _object_similarity(probability[truth])
-    objects += (1 - share) * _object_similarity(1 - probability[~truth])
+    objects = share * _object_similarity(probability[truth], is_label=True)
+    objects += (1 - share) * _object_similarity(probability[~truth], is_label=False)
     return max(0.0, S_ALPHA * objects + (1 - S_ALPHA) * _region_similarity(probability, truth))
 
 
-def _object_similarity(values: FloatArray) -> float:
+def _object_similarity(values: FloatArray, *, is_label: bool) -> float:
     mean = float(values.mean())
     off = values - mean
+    if not is_label:
+        mean = 1 - mean  # of 1 - values, whose deviations are as large
     deviation = float(np.sqrt(np.einsum("i,i->", off, off) / (values.size - 1))) if values.size > 1 else 0.0
     return 2 * mean / (mean**2 + 1 + deviation)
 

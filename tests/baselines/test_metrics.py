@@ -1,4 +1,4 @@
-"""Every metric equals an independent library: scikit-learn for masks, pysodmetrics for soft maps."""
+"""Metrics equal independent libraries: scikit-learn, torchmetrics for masks, pysodmetrics for soft maps."""
 
 from __future__ import annotations
 
@@ -10,7 +10,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from baselines.metrics import METRICS, harmonic_mean, score_image, summarise
+from baselines.metrics import (
+    METRICS,
+    PIXEL_METRICS,
+    boundary_iou,
+    count_pixels,
+    harmonic_mean,
+    hd95,
+    mask_scores,
+    score_image,
+    summarise,
+)
 from dataset_tools.core.errors import DataError, MaskShapeError
 
 ANY_SIZE = [(1, 1), (1, 9), (7, 1), (8, 8), (33, 21)]
@@ -75,6 +85,41 @@ def test_mask_scores_of_a_picture_equal_scikit_learn(seed: int) -> None:
         assert getattr(ours, name) == pytest.approx(expected, abs=1e-9, nan_ok=True), name
 
 
+@settings(max_examples=60, deadline=None)
+@given(st.integers(0, 100_000))
+def test_the_five_scores_of_any_masks_equal_scikit_learn(seed: int) -> None:
+    probability, truth = random_pair(seed)
+    ours = mask_scores(count_pixels(probability >= 0.5, truth))
+    assert ours == pytest.approx(reference_masks(probability, truth), abs=1e-12, nan_ok=True)
+
+
+def test_the_five_scores_equal_torchmetrics() -> None:
+    import torch
+    from torchmetrics.functional import classification as theirs
+
+    rng = np.random.default_rng(9)
+    for _ in range(10):
+        predicted, truth = rng.random((2, 30, 40)) < rng.uniform(0.2, 0.8, (2, 1, 1))
+        pair = torch.tensor(predicted.astype(np.int64)), torch.tensor(truth.astype(np.int64))
+        expected = {
+            "iou": theirs.binary_jaccard_index(*pair).item(),
+            "f1": theirs.binary_f1_score(*pair).item(),
+            "precision": theirs.binary_precision(*pair).item(),
+            "recall": theirs.binary_recall(*pair).item(),
+            "accuracy": theirs.binary_accuracy(*pair).item(),
+        }
+        assert mask_scores(count_pixels(predicted, truth)) == pytest.approx(expected, abs=1e-6)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(0, 100_000))
+def test_soft_scores_of_any_map_equal_pysodmetrics(seed: int) -> None:
+    probability, truth = random_pair(seed, ROOMY)
+    ours = summarise([score_image(probability, truth)])
+    for name, expected in reference_sod([(probability, truth)]).items():
+        assert ours[name] == pytest.approx(expected, abs=1e-6), name
+
+
 @pytest.mark.parametrize("seed", range(60))
 def test_soft_scores_of_a_picture_equal_pysodmetrics(seed: int) -> None:
     probability, truth = random_pair(seed, ROOMY)
@@ -106,14 +151,69 @@ def test_s_measure_of_a_label_that_ends_in_the_last_row_by_hand() -> None:
     assert score_image(truth.astype(float), truth).s_measure == pytest.approx(1.0)
 
 
-def test_dataset_iou_equals_scikit_learn_on_the_pooled_pixels() -> None:
-    from sklearn.metrics import jaccard_score
+@pytest.mark.parametrize("level", [0.1, 0.3, 1 / 3, 0.7])
+def test_s_measure_of_a_flat_map_by_hand(level: float) -> None:
+    # Label: rows and columns 0 to 3 of 8; its centroid (1.5, 1.5) rounds to 2, so the quarters meet at 3. The
+    # upper left one is all label and flat in both: similarity 1; the others hold both, the map is flat: 0.
+    truth = np.zeros((8, 8), dtype=bool)
+    truth[:4, :4] = True
+    objects = 0.25 * 2 * level / (level**2 + 1) + 0.75 * 2 * (1 - level) / ((1 - level) ** 2 + 1)
+    ours = score_image(np.full((8, 8), level), truth).s_measure
+    assert ours == pytest.approx(0.5 * objects + 0.5 * 9 / 64, abs=1e-12)
+
+
+def test_dataset_figures_equal_scikit_learn_on_the_pooled_pixels() -> None:
+    from sklearn import metrics as sk
 
     pairs = [random_pair(seed) for seed in range(40)]
-    pooled_truth = np.concatenate([truth.ravel() for _, truth in pairs])
+    truth = np.concatenate([truth.ravel() for _, truth in pairs])
     pooled = np.concatenate([probability.ravel() >= 0.5 for probability, _ in pairs])
     ours = summarise([score_image(*pair) for pair in pairs])
-    assert ours["iou_dataset"] == pytest.approx(jaccard_score(pooled_truth, pooled), abs=1e-12)
+    expected = {
+        "iou_dataset": sk.jaccard_score(truth, pooled),
+        "dice_dataset": sk.f1_score(truth, pooled),
+        "precision_dataset": sk.precision_score(truth, pooled),
+        "recall_dataset": sk.recall_score(truth, pooled),
+        "pa_dataset": sk.accuracy_score(truth, pooled),
+        "mpa_dataset": sk.balanced_accuracy_score(truth, pooled),
+        "miou_dataset": sk.jaccard_score(truth, pooled, average="macro"),
+    }
+    assert {name: ours[name] for name in expected} == pytest.approx(expected, abs=1e-12)
+
+
+def test_means_over_pictures_are_means_of_the_pictures_scores() -> None:
+    pairs = [random_pair(seed) for seed in range(40)]
+    scores = [score_image(*pair) for pair in pairs]
+    ours = summarise(scores)
+    for name in ("iou", "precision", "accuracy", "mae", "f_adp", "s_measure", "boundary_iou", "hd95"):
+        assert ours[name] == pytest.approx(np.mean([getattr(one, name) for one in scores])), name
+    assert ours["recall"] == pytest.approx(np.nanmean([one.recall for one in scores]))
+    assert ours["f1_mean"] == pytest.approx(np.mean([one.f1 for one in scores]))
+    for one, (probability, truth) in zip(scores, pairs, strict=True):
+        assert one.boundary_iou == boundary_iou(probability >= 0.5, truth)
+        assert one.hd95 == hd95(probability >= 0.5, truth)
+
+
+def test_mae_is_not_taken_from_rounded_levels() -> None:
+    # 1e-4 is less than a level of 1/255.
+    truth = np.zeros((50, 50), dtype=bool)
+    truth[:25] = True
+    assert score_image(np.where(truth, 1 - 1e-4, 1e-4), truth).mae == pytest.approx(1e-4, rel=1e-9)
+    assert score_image(truth.astype(float), truth).mae == 0.0
+
+
+def test_dataset_figures_without_any_label_or_background() -> None:
+    nothing, all_of_it = np.zeros((3, 3), dtype=bool), np.ones((3, 3), dtype=bool)
+    agreed = summarise([score_image(nothing.astype(float), nothing)])
+    names = ("iou_dataset", "dice_dataset", "recall_dataset", "pa_dataset", "mpa_dataset", "miou_dataset")
+    assert [agreed[name] for name in names] == [1.0] * 6
+    invented = summarise([score_image(np.where(np.eye(3) > 0, 1.0, 0.0), nothing)])
+    assert math.isnan(invented["recall_dataset"])
+    assert math.isnan(invented["recall"])
+    assert invented["f1_of_means"] == 0.0
+    assert invented["mpa_dataset"] == pytest.approx(6 / 9)  # the background's alone
+    filled = summarise([score_image(all_of_it.astype(float), all_of_it)])
+    assert [filled[name] for name in names] == [1.0] * 6
 
 
 def test_both_empty_is_a_perfect_answer() -> None:
@@ -167,7 +267,8 @@ def test_scores_keep_their_bounds_and_identities(seed: int) -> None:
 
 def test_summary_holds_exactly_the_listed_metrics() -> None:
     summary = summarise([score_image(*random_pair(3))])
-    assert set(summary) == {name for name, _ in METRICS}
+    assert list(summary) == [name for name, _ in METRICS]
+    assert {name for name, _ in METRICS} >= PIXEL_METRICS
 
 
 def test_maps_that_cannot_be_scored_are_refused() -> None:
