@@ -11,6 +11,7 @@ import click
 
 from baselines.models import all_specs, find_spec
 from baselines.registry import option_names
+from baselines.task_cli import TASKS
 from dataset_tools.core.console import choose_progress, reports_errors
 from dataset_tools.core.errors import ConfigError
 from dataset_tools.core.labels import Label
@@ -493,6 +494,9 @@ def audit_table(
     else:
         click.echo(text, nl=False)
 
+
+for _task in TASKS:
+    main.add_command(_task)
 
 if __name__ == "__main__":
     main()

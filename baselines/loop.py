@@ -444,7 +444,7 @@ class _Run:
             position.least_loss, position.dull = loss, 0
             return
         position.dull += 1
-        if position.dull > plan.plateau_patience:
+        if position.dull >= plan.plateau_patience:  # Keras' rule, which Zhakyp et al. used
             position.rate = max(position.rate * plan.rate_factor, plan.least_rate / plan.learning_rate)
             position.dull = 0
 

@@ -1,0 +1,1 @@
+"""The depthwise-separable MTCNN face detector of Xu & Zheng (`baselines.md` section 3.2)."""
