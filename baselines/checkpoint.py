@@ -196,6 +196,12 @@ def write_state(folder: Path, tensors: Mapping[str, Tensor], values: Mapping[str
             newest.replace(folder / PREVIOUS_STATE_FILE)
 
 
+def forget_state(folder: Path) -> None:
+    """Remove what only an interrupted training needs; it is four times as large as the weights."""
+    for name in (STATE_FILE, PREVIOUS_STATE_FILE, BEST_FILE):
+        (folder / name).unlink(missing_ok=True)
+
+
 def read_state(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
     """The newest whole state, or None when training never got that far.
 

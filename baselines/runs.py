@@ -1,6 +1,6 @@
 """A suite's rows trained and scored one after the other; what fails becomes a row with its reason.
 
-    <out>/<row>/trial-<k>/          checkpoint (`baselines.checkpoint`), and cost.json
+    <out>/<row>/trial-<k>/          checkpoint without its state (`baselines.checkpoint`), and cost.json
     <out>/board/                    score cards, their tables, predictions
     <out>/board/failed/             one JSON file per trial that failed
 
@@ -18,6 +18,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from baselines.cards import ScoreCard
+from baselines.checkpoint import forget_state
 from baselines.cost import Cost, measure_method, measure_network
 from baselines.data import FreshSamples
 from baselines.evaluate import RowName, evaluate, evaluate_classes
@@ -215,6 +216,7 @@ def _score(
     )
     if len(settings.labels) > 1:
         evaluate_classes(card, manifest, board_dir)
+    forget_state(folder)
     return card
 
 

@@ -77,15 +77,23 @@ def supervised_loss(loss: PixelLoss, output: SegOutput, classes: Tensor) -> Tens
 
     Args:
         loss: of one pair of logits and target.
-        output: what `forward` gave; computed in float32 whatever precision it has.
+        output: what `forward` gave; computed in float32 whatever precision it has. Auxiliary logits of
+            another size are brought to the label's bilinearly.
         classes: (B, H, W) integer class numbers: 0 background, k the k-th label.
 
     Returns:
         Scalar tensor. Auxiliary logits weigh as much as the main ones (`baselines.md` 1.3).
     """
     target = target_of(classes, output.logits.shape[1])
-    terms = [loss(one_vs_rest(logits.float()), target) for logits in (output.logits, *output.aux)]
+    maps = [_at_size(logits.float(), target) for logits in (output.logits, *output.aux)]
+    terms = [loss(one_vs_rest(logits), target) for logits in maps]
     return torch.stack(terms).sum()
+
+
+def _at_size(logits: Tensor, target: Tensor) -> Tensor:
+    if logits.shape[-2:] == target.shape[-2:]:
+        return logits
+    return F.interpolate(logits, size=target.shape[-2:], mode="bilinear", align_corners=False)
 
 
 def target_of(classes: Tensor, channels: int) -> Tensor:

@@ -71,10 +71,12 @@ def test_every_baseline_keeps_size_and_channels(name: str) -> None:
 
 @pytest.mark.parametrize("name", DETECTORS)
 def test_detectors_keep_size_and_channels_too(name: str) -> None:
-    network = build_network(name, 1, pretrained=False).eval()
+    labels = find_spec(name).labels
+    channels = 1 if len(labels) == 1 else 1 + len(labels)
+    network = build_network(name, channels, pretrained=False).eval()
     with torch.inference_mode():
         output = network(torch.zeros(1, 3, 70, 96))
-    assert output.logits.shape == (1, 1, 70, 96)
+    assert output.logits.shape == (1, channels, 70, 96)
 
 
 @pytest.mark.parametrize(

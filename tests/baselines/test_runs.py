@@ -50,6 +50,8 @@ def test_rows_trials_and_floors_land_in_one_table(manifest, images: ImageStore, 
     lines = {line.card.row: line for line in section.lines}
     assert set(lines) == {"small", "slow", "floor_prior", "floor_otsu", "floor_grabcut", "floor_chan_vese"}
     small = lines["small"]
+    kept = {path.name for path in (tmp_path / "out" / "small" / "trial-1").iterdir()}
+    assert kept == {"weights.safetensors", "training.json", "trained_on.csv"}
     seeds = [card.training.settings.seed for card in small.cards if card.training]
     assert seeds == [0, 1]
     values = [card.metrics["iou"] for card in small.cards]
