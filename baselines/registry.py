@@ -101,6 +101,9 @@ class BaselineSpec:
         recipe: training defaults.
         parameters: exact count with one output channel, where the specification states one.
         is_trained: False for a method without gradient steps (`register_method`).
+        trained_by: "module:function" of a training in stages, with the arguments of `baselines.train.train`;
+            "" for the plain one.
+        least_labels: fewest foreground labels it makes sense for.
         least_batch: smallest training batch its normalisation layers take.
         min_px: smallest input side it takes.
         uncompiled: why `torch.compile` is not used on it; "" when it is.
@@ -120,6 +123,8 @@ class BaselineSpec:
     parameters: int | None = None
     printed: Printed | None = None
     is_trained: bool = True
+    trained_by: str = ""
+    least_labels: int = 1
     least_batch: int = 1
     min_px: int = 32
     uncompiled: str = ""

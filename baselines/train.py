@@ -5,6 +5,7 @@ Every random number follows from the run seed, the step and the sample ids; see 
 
 from __future__ import annotations
 
+import importlib
 import math
 import os
 import time
@@ -100,6 +101,11 @@ def train(
     """
     device = choose_device(settings.device)
     spec = find_spec(settings.baseline)
+    if spec.trained_by:
+        module, _, function = spec.trained_by.partition(":")
+        staged = getattr(importlib.import_module(module), function)
+        result: TrainResult = staged(settings, manifest, images, out_dir, progress, fresh=fresh)
+        return result
     settings = _resolved(settings, spec, device)
     if settings.loss:
         find_loss(settings.loss)
@@ -165,6 +171,10 @@ def _resolved(settings: TrainSettings, spec: BaselineSpec, device: torch.device)
         values["compiled"] = on_gpu and is_long and not spec.uncompiled
     if not spec.is_trained:
         values |= {"epochs": None, "steps": None, "amp": False, "compiled": False}
+    elif len(settings.labels) < spec.least_labels:
+        raise ConfigError(
+            f"{spec.name} needs at least {spec.least_labels} labels; give --label several times"
+        )
     elif values["batch"] < spec.least_batch:
         raise ConfigError(
             f"{spec.name} needs batches of at least {spec.least_batch}, found {values['batch']}"

@@ -13,7 +13,8 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 PACKAGES = ("dataset_tools", "synth", "annotation", "baselines")
 GROUND = ("dataset_tools.core",)
 ROOF = tuple(
-    f"dataset_tools.{name}" for name in ("config", "pipeline", "options", "opening", "cli", "demo", "starter", "doctor")
+    f"dataset_tools.{name}"
+    for name in ("config", "pipeline", "options", "opening", "cli", "demo", "starter", "doctor")
 )
 
 # room → what it may import of the suite, besides itself and the ground floor

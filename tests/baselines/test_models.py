@@ -33,6 +33,11 @@ DETECTORS = [spec.name for spec in all_specs() if spec.is_trained and not spec.r
 SMALL = ("unet_effnet_lite0", "msml_osb_r18", "din_unet", "dlv3p_se18")
 
 
+def classes_of(name: str) -> int:
+    labels = find_spec(name).least_labels
+    return 1 if labels == 1 else 1 + labels
+
+
 def px(name: str) -> int:
     return max(64, find_spec(name).min_px)
 
@@ -90,7 +95,7 @@ def test_parameter_counts_are_those_of_the_specification(name: str, stated: int)
 
 def step_lowers_the_loss(name: str) -> None:
     torch.manual_seed(0)
-    network = build_network(name, 1, pretrained=False).train()
+    network = build_network(name, classes_of(name), pretrained=False).train()
     pictures, classes = drawn_batch(px(name))
     rates = torch.optim.SGD(network.parameters(), lr=1e-3)
     torch.manual_seed(1)
@@ -119,10 +124,10 @@ def test_a_step_of_a_large_network_lowers_the_loss_too(name: str) -> None:
 @pytest.mark.parametrize("name", SMALL)
 def test_saved_values_give_the_same_answers(name: str, tmp_path: Path) -> None:
     torch.manual_seed(0)
-    network = build_network(name, 1, pretrained=False).eval()
+    network = build_network(name, classes_of(name), pretrained=False).eval()
     write_tensors(tmp_path / "w.safetensors", network.state_dict())
     torch.manual_seed(1)
-    other = build_network(name, 1, pretrained=False).eval()
+    other = build_network(name, classes_of(name), pretrained=False).eval()
     other.load_state_dict(read_tensors(tmp_path / "w.safetensors"))
     pictures, _ = drawn_batch(px(name), count=1)
     with torch.inference_mode():
@@ -139,7 +144,7 @@ def test_saved_values_of_a_large_network_give_the_same_answers(name: str, tmp_pa
 @pytest.mark.parametrize("name", [name for name in TRAINED if not find_spec(name).uncompiled])
 def test_what_may_be_compiled_is_traced_without_a_break(name: str) -> None:
     torch.manual_seed(0)
-    network = build_network(name, 1, pretrained=False).eval()
+    network = build_network(name, classes_of(name), pretrained=False).eval()
     pictures, _ = drawn_batch(px(name), count=1)
     torch.compiler.reset()
     with torch.inference_mode():
@@ -153,7 +158,7 @@ def test_what_may_be_compiled_is_traced_without_a_break(name: str) -> None:
 def test_eight_pictures_are_learned_by_heart(name: str) -> None:
     spec = find_spec(name)
     torch.manual_seed(0)
-    network = build_network(name, 1, pretrained=False).train()
+    network = build_network(name, classes_of(name), pretrained=False).train()
     side = max(px(name), 128 if name in DETECTORS else 64)
     pictures, classes = drawn_batch(side, count=8)
     learner = torch.optim.Adam(network.parameters(), lr=1e-3 if spec.recipe.loss else 1e-4)
@@ -175,7 +180,8 @@ def iou_of(network: torch.nn.Module, pictures: torch.Tensor, classes: torch.Tens
     is_detector = isinstance(network, TrainsItself)
     network.train(not is_detector)
     with torch.no_grad():
-        found = network(pictures).logits[:, 0] >= 0
+        logits = network(pictures).logits
+        found = logits[:, 0] >= 0 if logits.shape[1] == 1 else logits.argmax(dim=1) == 1
     network.train()
     truth = classes == 1
     return float((found & truth).sum() / (found | truth).sum())
