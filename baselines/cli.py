@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import click
 
@@ -156,6 +156,11 @@ def _training_options(command: Callable[..., None]) -> Callable[..., None]:
 @click.option(
     "--score-split", type=click.Choice(_SPLITS), default="test", show_default=True, help="Scored in a suite."
 )
+@click.option(
+    "--score-crop",
+    type=click.Choice(["face", "image"]),
+    help="How a suite's scored crops are cut [default: as learned].",
+)
 @click.option("--no-cost", is_flag=True, help="Do not measure speed and memory of a suite's rows.")
 @_data
 @click.option(
@@ -172,6 +177,7 @@ def train_baseline(
     rows: tuple[str, ...],
     trials: int,
     score_split: str,
+    score_crop: Literal["face", "image"] | None,
     no_cost: bool,
     data: Path,
     out_dir: Path | None,
@@ -189,11 +195,21 @@ def train_baseline(
         _train_one(baseline or "", {**chosen, "seed": seed}, data, out_dir, progress, quiet, as_json)
         return
     from baselines.runs import BOARD, Order, rows_of, run_suite
+    from baselines.settings import CropSettings
     from baselines.suites import find_suite
     from dataset_tools.core.images import ImageStore
     from dataset_tools.core.record import Split
 
-    order = Order(find_suite(suite_name), chosen, trials, seed, Split(score_split), rows, not no_cost)
+    order = Order(
+        find_suite(suite_name),
+        chosen,
+        trials=trials,
+        seed=seed,
+        split=Split(score_split),
+        crop=CropSettings(kind=score_crop) if score_crop else None,
+        rows=rows,
+        measure=not no_cost,
+    )
     rows_of(order)
     manifest = _open(data, out_dir, progress)
     folder = out_dir or manifest.workspace / "models" / suite_name

@@ -25,7 +25,7 @@ from baselines.evaluate import RowName, evaluate, evaluate_classes
 from baselines.models import find_spec
 from baselines.predict import Predictor, load_network
 from baselines.segmenter import choose_device
-from baselines.settings import TrainSettings
+from baselines.settings import CropSettings, TrainSettings
 from baselines.suites import Suite, SuiteRow, check_suite, find_suite, settings_of
 from baselines.train import train
 from dataset_tools.core.errors import DataError, SuiteError, UnknownName
@@ -69,6 +69,7 @@ class Order:
         trials: of every trained row; trial k has seed `seed` + k. A fixed method has one.
         seed: of the first trial.
         split: that is scored.
+        crop: how scored crops are cut; None: as in training.
         rows: keys of the rows wanted; empty: all. The floors always come along.
         measure: whether to measure speed and memory of every row.
     """
@@ -78,6 +79,7 @@ class Order:
     trials: int = 1
     seed: int = 0
     split: Split = Split.TEST
+    crop: CropSettings | None = None
     rows: tuple[str, ...] = ()
     measure: bool = True
 
@@ -208,6 +210,7 @@ def _score(
         images,
         order.split,
         board_dir,
+        crop=order.crop,
         label=settings.labels[0],
         device=settings.device,
         suite_row=name,
