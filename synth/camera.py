@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dataset_tools.core.images import RgbImage
+from synth.colour import linear_of_byte
 from synth.geometry import FaceMesh
 
 Floats32 = npt.NDArray[np.float32]
@@ -208,8 +209,6 @@ def recompress(layers: list[Layer], drawn: RgbImage, jpeg: Jpeg, at_xy: tuple[in
         at_xy: column and row of the window in the photo.
     """
     import cv2
-
-    from synth.shading import linear_of_byte
 
     # Chroma blocks are 16 pixels wide: start the window where one starts. The photo's own phase in 16 is
     # not known from the luminance; either guess has the luminance right.

@@ -20,7 +20,7 @@ class Recipe:
 
     Attributes:
         method: name in `dress.METHODS`.
-        front: name in `ordering.METHODS`, how things in front of a face are found.
+        front: name in `synth.front.ordering.METHODS`, how things in front of a face are found.
         garments: index of the face in the sample, and what it wears.
         occluders: index of the face, and what is held in front of it.
         effects: what the masks take from the photo.

@@ -17,12 +17,13 @@ from dataset_tools.core.images import RgbImage
 from synth.assets import Garment
 from synth.camera import Jpeg, Layer, finish, recompress
 from synth.cloth.lit import sample
+from synth.colour import linear_of_byte, linear_to_srgb
 from synth.cover import cover, window_of
 from synth.geometry import FaceMesh, MaskMesh
 from synth.raster import Box, coverage
 from synth.scene import Effects as Effects
 from synth.scene import Scene, set_scene
-from synth.shading import Light, linear_of_byte, linear_to_srgb
+from synth.shading import Light
 from synth.shadow import cast_shadow
 from synth.topology import canonical_face
 

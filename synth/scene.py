@@ -1,6 +1,6 @@
 """Everything about one mask on one face that is known before a pixel is drawn.
 
-Both renderers start here: `render` draws one scene with NumPy and OpenCV, `batched` many at once with torch.
+Both renderers start here: `render` draws one scene with NumPy and OpenCV, `batch` many at once with torch.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ import numpy.typing as npt
 from dataset_tools.core.images import RgbImage
 from synth.assets import Garment
 from synth.camera import UNTOUCHED, PhotoState, blur_to_add, draw_noise, read_state
-from synth.cloth.fabric import srgb_to_linear
 from synth.cloth.lit import LitCloth, grid_uv, shaded_cloth
+from synth.colour import srgb_to_linear
 from synth.cover import Sheet, sampling, window_of
 from synth.geometry import (
     GRID_COLUMNS,

@@ -13,14 +13,12 @@ import numpy as np
 import numpy.typing as npt
 
 from dataset_tools.core.images import RgbImage
-from synth.cloth.fabric import srgb_to_linear
+from synth.colour import LUMINANCE, linear_of_byte
 from synth.topology import SURFACE_COUNT, canonical_face
 
 Floats = npt.NDArray[np.float64]
 Floats32 = npt.NDArray[np.float32]
 Ints = npt.NDArray[np.int64]
-
-LUMINANCE = np.array([0.2126, 0.7152, 0.0722], dtype=np.float32)  # Rec. 709
 
 # Cameras and people expose for a full range: over 21 real white masks (MFSD) the linear level of the mask
 # hardly follows that of the skin above it. An exponent of 0.1-0.2 predicts it best (spread 20 %); taking all
@@ -41,27 +39,6 @@ _RIDGE = 0.02
 # What passes for skin beside the face, against the median of the face: luminance ratio, chromaticity.
 _SKIN_LEVELS = (0.22, 2.6)
 _SKIN_HUE = 0.09
-
-
-@cache
-def linear_of_byte() -> Floats32:
-    """Linear light of the 256 sRGB bytes."""
-    return srgb_to_linear(np.arange(256) / 255)
-
-
-@cache
-def byte_of_linear() -> npt.NDArray[np.uint8]:
-    """sRGB byte of 65,536 even steps of linear light from 0 to 1."""
-    value = np.arange(65536) / 65535
-    srgb = np.where(value <= 0.0031308, 12.92 * value, 1.055 * value ** (1 / 2.4) - 0.055)
-    codes: npt.NDArray[np.uint8] = np.rint(srgb * 255).astype(np.uint8)
-    return codes
-
-
-def linear_to_srgb(linear: Floats32) -> RgbImage:
-    """Linear light in [0, 1] (clipped) to sRGB bytes."""
-    codes = (np.clip(linear, 0.0, 1.0) * 65535 + 0.5).astype(np.uint16)
-    return byte_of_linear()[codes]
 
 
 @dataclass(frozen=True)

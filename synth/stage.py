@@ -132,13 +132,8 @@ class SynthStage:
                 for item in dressed.faces
                 if item.garment is not None and not hard(item.mask_alpha).any()
             ]
-            worn = {face for face, _ in recipe.garments}
             for refusal in (*refused, *hidden):
-                face_key = f"{key}/face{refusal.face}"
-                if refusal.face in worn and refusal not in hidden:
-                    # An occluder that does not fit this face costs only itself.
-                    face_key += "/occluder"
-                yield self._refused(sample, face_key, refusal.reason, refusal.detail)
+                yield self._refused(sample, _refusal_key(key, refusal), refusal.reason, refusal.detail)
             yield self._child(sample, key, recipe, dressed, photo, images)
 
     def draw_recipe(
@@ -159,12 +154,17 @@ class SynthStage:
             try:
                 rng = generator(child_seed, f"face{index}")
                 garments.append((index, self._draw_garment(rng, mesh, sample.image.size_hw)))
-                rng = generator(child_seed, f"occluder{index}")
-                occluder = draw_occluder(rng, mesh, self.settings.occluders, self.resources.cutouts)
-                if occluder is not None:
-                    occluders.append((index, occluder))
             except ItemFault as fault:
                 unfit.append(Refusal(index, fault.reason, f"face {index}: {fault}"))
+                continue
+            try:
+                rng = generator(child_seed, f"occluder{index}")
+                occluder = draw_occluder(rng, mesh, self.settings.occluders, self.resources.cutouts)
+            except ItemFault as fault:
+                unfit.append(Refusal(index, fault.reason, f"face {index}: {fault}", part="occluder"))
+                continue
+            if occluder is not None:
+                occluders.append((index, occluder))
         options = self.settings
         effects = Effects(options.light, options.shadow, options.camera)
         recipe = Recipe(options.method, self.front, tuple(garments), tuple(occluders), effects, child_seed)
@@ -255,6 +255,12 @@ _WEARS_MASK = (Wearing.MASKED, Wearing.INCORRECT)
 def child_key(sample: Sample, number: int) -> str:
     """Item key of a photo's rendered child."""
     return f"{sample.provenance.item_key}#synth{number}"
+
+
+def _refusal_key(child: str, refusal: Refusal) -> str:
+    """Item key of what a child, named by its own key, had to leave out."""
+    key = f"{child}/face{refusal.face}"
+    return key if refusal.part == "face" else f"{key}/{refusal.part}"
 
 
 def _draw_name(rng: np.random.Generator, shares: dict[str, float]) -> str:

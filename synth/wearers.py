@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -38,11 +39,19 @@ class Limits:
 
 @dataclass(frozen=True)
 class Refusal:
-    """A face that cannot be dressed, and why."""
+    """What could not be put on a face, and why.
+
+    Attributes:
+        face: index in the photo's faces.
+        reason, detail: why.
+        part: "face" when it cannot be dressed at all; "occluder" when only what should have come in front of
+            it does not fit, and the mask is worn all the same.
+    """
 
     face: int
     reason: Reason
     detail: str
+    part: Literal["face", "occluder"] = "face"
 
 
 def mesh_of(face: Face) -> FaceMesh:

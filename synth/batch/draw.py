@@ -34,10 +34,10 @@ from synth.batch.steps import (
     shift_matrix,
 )
 from synth.camera import FAINT, blur_to_add
+from synth.colour import byte_of_linear, linear_of_byte
 from synth.cover import BEHIND_MM, Sheet, outline, takes_two_passes
 from synth.raster import Box
 from synth.scene import Scene
-from synth.shading import byte_of_linear, linear_of_byte
 from synth.shadow import CAST_STRENGTH, CONTACT_STRENGTH, plan_shadow
 from synth.topology import canonical_face
 

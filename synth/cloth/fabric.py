@@ -14,6 +14,8 @@ from typing import Literal, get_args
 import numpy as np
 import numpy.typing as npt
 
+from synth.colour import srgb_to_linear
+
 Floats32 = npt.NDArray[np.float32]
 Rgb = tuple[int, int, int]
 Pattern = Literal[
@@ -101,14 +103,6 @@ class Fabric:
     stamp: str = ""
     window: Window | None = None
     texture: str = ""
-
-
-def srgb_to_linear(value_01: npt.ArrayLike) -> Floats32:
-    """sRGB in [0, 1] to linear light in [0, 1] (IEC 61966-2-1)."""
-    value = np.asarray(value_01, dtype=np.float32)
-    low = value / np.float32(12.92)
-    high = ((np.maximum(value, 0) + np.float32(0.055)) / np.float32(1.055)) ** np.float32(2.4)
-    return np.where(value <= 0.04045, low, high).astype(np.float32)
 
 
 def reflectance_of(colour: Rgb) -> Floats32:

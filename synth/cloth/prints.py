@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from synth.cloth.fabric import Fabric, Rgb, srgb_to_linear
+from synth.cloth.fabric import Fabric, Rgb
 from synth.cloth.patterns import TILE, clouds, fill_everywhere, ring
+from synth.colour import srgb_to_linear
 
 Floats32 = npt.NDArray[np.float32]
 Bytes = npt.NDArray[np.uint8]

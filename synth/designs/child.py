@@ -8,8 +8,9 @@ from functools import partial
 import numpy as np
 
 from synth.cloth.fabric import Fabric
-from synth.designs import cloth, surgical
+from synth.designs.cloth import draw as draw_cloth
 from synth.designs.design import EAR_LOOP_STATES, Design, Draw, Strap
+from synth.designs.surgical import draw as draw_surgical
 from synth.geometry import MaskShape
 
 _SMALLEST, _LARGEST = 0.76, 0.88
@@ -36,6 +37,6 @@ def draw_smaller(rng: np.random.Generator, adult: Draw) -> tuple[MaskShape, Fabr
 
 
 SURGICAL = Design(
-    "child_surgical", 1, "surgical", partial(draw_smaller, adult=surgical.draw), EAR_LOOP_STATES
+    "child_surgical", 1, "surgical", partial(draw_smaller, adult=draw_surgical), EAR_LOOP_STATES
 )
-CLOTH = Design("child_cloth", 1, "cloth", partial(draw_smaller, adult=cloth.draw), EAR_LOOP_STATES)
+CLOTH = Design("child_cloth", 1, "cloth", partial(draw_smaller, adult=draw_cloth), EAR_LOOP_STATES)

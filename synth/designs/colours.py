@@ -6,6 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from synth.cloth.fabric import Rgb
+from synth.colour import exact_linear, exact_srgb, lab_of_linear, linear_of_lab
 
 Floats = npt.NDArray[np.float64]
 
@@ -14,28 +15,17 @@ WHITE: Rgb = (238, 240, 242)
 GREY: Rgb = (128, 130, 134)
 NAVY: Rgb = (38, 48, 84)
 
-# sRGB (D65) to XYZ and back, IEC 61966-2-1.
-_TO_XYZ = np.array([[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505]])
-_WHITE_POINT = _TO_XYZ.sum(axis=1)
 _DARKEST = 9.0  # L* of the blackest cloth: it still reflects about 1 % of the light
 
 
 def lab_of(colour: Rgb) -> Floats:
     """CIE L*, a*, b* (D65) of an sRGB colour."""
-    value = np.array(colour) / 255
-    linear = np.where(value <= 0.04045, value / 12.92, ((value + 0.055) / 1.055) ** 2.4)
-    ratio = _TO_XYZ @ linear / _WHITE_POINT
-    f = np.where(ratio > 216 / 24389, np.cbrt(ratio), (24389 / 27 * ratio + 16) / 116)
-    return np.array([116 * f[1] - 16, 500 * (f[0] - f[1]), 200 * (f[1] - f[2])])
+    return lab_of_linear(exact_linear(colour))
 
 
 def rgb_of(lab: npt.ArrayLike) -> Rgb:
     """sRGB of CIE L*, a*, b*, clipped to what a screen can show."""
-    lightness, a, b = np.asarray(lab, dtype=np.float64)
-    f = (lightness + 16) / 116 + np.array([a / 500, 0.0, -b / 200])
-    ratio = np.where(f**3 > 216 / 24389, f**3, (116 * f - 16) / (24389 / 27))
-    linear = np.clip(np.linalg.solve(_TO_XYZ, ratio * _WHITE_POINT), 0.0, 1.0)
-    srgb = np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055)
+    srgb = exact_srgb(np.clip(linear_of_lab(lab), 0.0, 1.0))
     red, green, blue = (int(value) for value in np.rint(255 * srgb))
     return red, green, blue
 

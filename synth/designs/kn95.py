@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from synth.cloth.fabric import Fabric, Rgb
+from synth.cloth.fabric import Fabric, Lines, Rgb
 from synth.designs.colours import BLACK, any_colour, jitter
 from synth.designs.design import EAR_LOOP_STATES, Design, Strap, draw_seed, near, pick
 from synth.geometry import MaskShape
@@ -41,7 +41,7 @@ def draw(rng: np.random.Generator) -> tuple[MaskShape, Fabric, Strap]:
     return shape, fabric, Strap(near(rng, 4.5, 1.0), colour)
 
 
-def stiff_fabric(rng: np.random.Generator, ground: Rgb, lines: str) -> Fabric:
+def stiff_fabric(rng: np.random.Generator, ground: Rgb, lines: Lines) -> Fabric:
     """Non-woven cloth of a folded respirator with its welds. Four draws."""
     return Fabric(
         pattern="plain",
@@ -55,7 +55,7 @@ def stiff_fabric(rng: np.random.Generator, ground: Rgb, lines: str) -> Fabric:
         hem_mm=near(rng, 5.0, 1.0),
         stitched=True,
         sheen=0.06,
-        lines=lines,  # type: ignore[arg-type]
+        lines=lines,
         stamp="KN95" if lines == "fold" else "",
         seed=draw_seed(rng),
     )

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from synth.cloth.fabric import Rgb, srgb_to_linear
+from synth.cloth.fabric import Rgb
+from synth.colour import linear_to_srgb, srgb_to_linear
 from synth.heads import front
 from synth.heads.head import PIVOT_MM, Head, HeadPicture
 from synth.heads.paint import Maps, look_up, maps, noise_tile, skin_reflectance, tile_at
@@ -23,7 +24,6 @@ from synth.heads.shape import (
 )
 from synth.placement import eye_centres
 from synth.raster import Hits, rasterise
-from synth.shading import linear_to_srgb
 
 Floats = npt.NDArray[np.float64]
 Floats32 = npt.NDArray[np.float32]

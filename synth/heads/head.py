@@ -17,6 +17,7 @@ import numpy.typing as npt
 from dataset_tools.core.errors import DataError, UnknownName
 from dataset_tools.core.images import RgbImage
 from synth.cloth.fabric import Rgb
+from synth.colour import LUMINANCE
 from synth.heads.front import HAIRLINES, HAND_PLACES
 from synth.heads.shape import MODES
 from synth.shading import Light
@@ -40,7 +41,7 @@ class Head:
     Attributes:
         yaw_deg, pitch_deg, roll_deg: signs as in `core.record.Face.pose_deg`; nodded first, then turned,
             then tilted in the picture.
-        identity: one number for each of `heads_shape.MODES`; 0 is the mean face.
+        identity: one number for each of `synth.heads.shape.MODES`; 0 is the mean face.
         mouth_open: 0 closed, 1 about 6 mm open.
         gaze_deg: of the eyes in the head: to the right edge of the picture, down.
         ita_deg: individual typology angle of the skin: 60 very light, 0 brown, -50 dark.
@@ -170,7 +171,7 @@ def random_head(rng: np.random.Generator, *, size_px: int = 512) -> Head:
     towards *= float(rng.uniform(0.1, 0.75)) / np.linalg.norm(towards)
     warm = float(rng.normal(0.03, 0.08))
     tint = np.array([1.0 + warm, 1.0, 1.0 - 1.2 * warm])
-    tint /= float(tint @ (0.2126, 0.7152, 0.0722))
+    tint /= float(tint @ LUMINANCE)
     light = Light(
         (float(towards[0]), float(towards[1]), float(towards[2])),
         float(rng.uniform(0.65, 1.0)),

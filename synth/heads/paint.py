@@ -13,6 +13,7 @@ from functools import cache
 import numpy as np
 import numpy.typing as npt
 
+from synth.colour import linear_of_lab
 from synth.heads.shape import LOWER_LID, UPPER_LID, lip_lines
 from synth.topology import canonical_face
 
@@ -34,6 +35,7 @@ _BROW_TOP, _BROW_LOW = (70, 63, 105, 66, 107), (46, 53, 52, 65, 55)
 _PER_MM = 4.0
 _LOW = np.array([-132.0, -96.0])  # s and v of the maps' first corner
 _SIZE = (int(264 * _PER_MM), int(264 * _PER_MM))  # columns, rows
+_DARKEST = 0.003  # reflectance of no skin is less
 _TILE = 512  # side of the noise tiles
 
 
@@ -256,13 +258,5 @@ def skin_reflectance(ita_deg: float) -> Floats32:
     # b* of skin is lower at both ends of the scale; a* is between 10 and 15.
     b = 17.5 - 4.0 * np.clip((ita_deg - 25.0) / 35.0, 0, 1) - 5.0 * np.clip((5.0 - ita_deg) / 50.0, 0, 1)
     a = 11.5 + 1.5 * np.exp(-(((ita_deg - 5.0) / 25.0) ** 2)) - 2.5 * np.clip((-20.0 - ita_deg) / 35.0, 0, 1)
-    return lab_to_linear(50.0 + b * float(np.tan(np.radians(ita_deg))), float(a), float(b))
-
-
-def lab_to_linear(lightness: float, a: float, b: float) -> Floats32:
-    """CIE L*a*b* (D65) to linear sRGB in [0.003, 1]."""
-    fy = (lightness + 16.0) / 116.0
-    f = np.array([fy + a / 500.0, fy, fy - b / 200.0])
-    xyz = np.where(f > 6 / 29, f**3, 3 * (6 / 29) ** 2 * (f - 4 / 29)) * (0.95047, 1.0, 1.08883)
-    matrix = np.array([(3.2406, -1.5372, -0.4986), (-0.9689, 1.8758, 0.0415), (0.0557, -0.2040, 1.0570)])
-    return np.clip(matrix @ xyz, 0.003, 1.0).astype(np.float32)
+    linear = linear_of_lab((50.0 + b * np.tan(np.radians(ita_deg)), a, b))
+    return np.clip(linear, _DARKEST, 1.0).astype(np.float32)

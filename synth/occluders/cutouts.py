@@ -16,7 +16,7 @@ from dataset_tools.core.errors import ConfigError, DataError, ImageFault
 from dataset_tools.core.files import sha256_hex
 from dataset_tools.core.images import sniff_format
 from dataset_tools.core.reasons import Reason
-from synth.cloth.fabric import srgb_to_linear
+from synth.colour import srgb_to_linear
 from synth.occluders.shapes import turn_xy
 from synth.raster import Box
 

@@ -23,7 +23,8 @@ from dataset_tools.core.images import RgbImage
 from dataset_tools.core.reasons import Reason
 from dataset_tools.core.settings import Settings
 from synth.camera import UNTOUCHED, Layer, draw_noise, finish, read_state, recompress
-from synth.cloth.fabric import Rgb, srgb_to_linear
+from synth.cloth.fabric import Rgb
+from synth.colour import srgb_to_linear
 from synth.cover import window_of
 from synth.geometry import FaceMesh
 from synth.occluders.cutouts import CUTOUT_KINDS, WORN_ON_EYES, Cutout, OccluderLibrary, paste_cutout

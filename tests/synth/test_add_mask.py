@@ -12,7 +12,7 @@ from dataset_tools.core.errors import ConfigError, DataError, UnknownName
 from synth.add_mask import add_mask, all_designs, flatten_mask, load_user_designs
 from synth.assets import DESIGNS, allowed_states, draw_garment, garment_from_json, garment_to_json
 from synth.cloth.dye import albedo
-from synth.cloth.fabric import srgb_to_linear
+from synth.colour import srgb_to_linear
 
 BLUE, RED, TABLE = (40, 90, 190), (200, 40, 50), (176, 164, 148)
 

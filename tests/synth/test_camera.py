@@ -19,10 +19,10 @@ from synth.camera import (
     read_state,
     recompress,
 )
+from synth.colour import linear_of_byte, linear_to_srgb
 from synth.geometry import build_face
 from synth.placement import fit_head_frame
 from synth.render import Effects, composite, dress_face
-from synth.shading import linear_of_byte, linear_to_srgb
 
 
 def through_jpeg(rgb: np.ndarray, quality: int) -> np.ndarray:

@@ -12,13 +12,14 @@ import numpy as np
 import pytest
 
 from synth.assets import draw_garment
+from synth.colour import LUMINANCE
 from synth.geometry import FaceMesh, MaskShape, build_face, build_mask
 from synth.heads.draw import draw_head
 from synth.heads.head import INTER_OCULAR_MM, PIVOT_MM, Head, HeadPicture, landmarks_of, random_head
 from synth.heads.shape import MODES
 from synth.placement import eye_centres, eye_roll_by_centre_deg, eye_roll_deg, fit_head_frame
 from synth.render import Effects, dress_face
-from synth.shading import LUMINANCE, Light, estimate_light, read_skin, vertex_normals
+from synth.shading import Light, estimate_light, read_skin, vertex_normals
 from synth.topology import canonical_face
 
 SURGICAL = MaskShape(

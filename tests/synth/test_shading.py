@@ -3,27 +3,15 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from synth.cloth.fabric import srgb_to_linear
+from synth.colour import linear_of_byte, linear_to_srgb
 from synth.geometry import build_face
 from synth.heads.draw import draw_head
 from synth.heads.head import random_head
 from synth.placement import fit_head_frame
 from synth.raster import rasterise
-from synth.shading import (
-    Light,
-    estimate_light,
-    linear_of_byte,
-    linear_to_srgb,
-    read_skin,
-    vertex_normals,
-)
+from synth.shading import Light, estimate_light, read_skin, vertex_normals
 from synth.shadow import cast_shadow
 from synth.topology import canonical_face
-
-
-def test_bytes_survive_linear_light():
-    assert np.array_equal(linear_to_srgb(linear_of_byte()), np.arange(256))
-    assert srgb_to_linear(0.5) == pytest.approx(0.21404, abs=1e-4)  # IEC 61966-2-1
 
 
 @pytest.mark.parametrize("towards", [(0.6, -0.3, -0.5), (-0.5, 0.0, -0.6), (0.0, -0.7, -0.4)])

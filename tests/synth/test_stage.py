@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image, ImageDraw
 
 from dataset_tools.core.errors import ConfigError
 from dataset_tools.core.images import DecodedPhoto, encode_png
@@ -63,6 +64,16 @@ def workspace(tmp_path: Path) -> Workspace:
 @pytest.fixture(scope="module")
 def small(hopper, astronaut):
     return {"hopper": hopper.shrunk(0.5), "astronaut": astronaut}
+
+
+@pytest.fixture
+def spectacles_folder(tmp_path: Path) -> Path:
+    picture = Image.new("RGBA", (140, 70), (255, 255, 255, 0))
+    for x in (38, 92):
+        ImageDraw.Draw(picture).ellipse((x - 24, 12, x + 24, 48), outline=(20, 20, 25, 255), width=4)
+    (tmp_path / "cutouts" / "eyeglasses").mkdir(parents=True)
+    picture.save(tmp_path / "cutouts" / "eyeglasses" / "a.png")
+    return tmp_path / "cutouts"
 
 
 def children(manifest: Manifest) -> list[Sample]:
@@ -266,6 +277,22 @@ def test_an_occluder_is_labelled_and_takes_from_the_mask_what_it_covers(workspac
     rows, columns = np.flatnonzero(occluder.any(axis=1)), np.flatnonzero(occluder.any(axis=0))
     far[max(rows[0] - 8, 0) : rows[-1] + 8, max(columns[0] - 8, 0) : columns[-1] + 8] = False
     assert np.array_equal(pictures[0][far], pictures[1][far])
+
+
+def test_an_occluder_that_does_not_fit_costs_only_itself(
+    workspace, mean_points, make_face, spectacles_folder
+):
+    yaw = np.radians(55)  # spectacles are worn up to 40 degrees, masks up to 75
+    turn = np.array([[np.cos(yaw), 0, -np.sin(yaw)], [0, 1, 0], [np.sin(yaw), 0, np.cos(yaw)]])
+    middle = np.array([200.0, 160.0, 0.0])
+    face = make_face((mean_points - middle) @ turn.T + middle)
+    parent = store(workspace, np.full((420, 400, 3), 150, np.uint8), "x", face)
+    options = {"probability": 1.0, "kinds": {"eyeglasses": 1.0}, "folder": spectacles_folder}
+    manifest = build(workspace, [parent], occluders=options)
+    (child,) = children(manifest)
+    assert {part.label for part in child.instances} >= {Label.FACE_MASK}
+    assert [row.item_key for row in manifest.rejections()] == ["x#synth0/face0/occluder"]
+    assert (manifest.counts.derived, manifest.counts.derived_rejected) == (1, 1)
 
 
 def test_the_flat_method_is_replayed_as_such(workspace, small):

@@ -7,7 +7,8 @@ import pytest
 
 from synth.assets import DESIGNS, draw_garment
 from synth.cloth.dye import albedo
-from synth.cloth.fabric import PATTERNS, Fabric, srgb_to_linear
+from synth.cloth.fabric import PATTERNS, Fabric
+from synth.colour import srgb_to_linear
 
 WHITE, BLACK, RED = (250, 250, 250), (6, 6, 6), (200, 30, 30)
 SIZE_MM, TEXELS = (200.0, 140.0), (280, 400)  # 0.5 mm a texel
