@@ -98,7 +98,7 @@ def step_lowers_the_loss(name: str) -> None:
     torch.manual_seed(0)
     network = build_network(name, classes_of(name), pretrained=False).train()
     pictures, classes = drawn_batch(px(name))
-    rates = torch.optim.SGD(network.parameters(), lr=1e-3)
+    rates = torch.optim.SGD(network.parameters(), lr=1e-4)
     torch.manual_seed(1)
     before = loss_of(name, network, pictures, classes)
     before.backward()
