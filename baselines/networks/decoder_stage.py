@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from baselines.networks.attention_gate import AttentionGate
-from baselines.networks.conv_bn_relu import ConvBnRelu
+from baselines.networks.layers import biased_conv_bn_relu
 
 Skip = Literal["concat", "gate_only", "gate_concat"]
 """How the skip comes in: concatenated as it is; gated and alone; gated and concatenated."""
@@ -66,15 +66,15 @@ class DecoderStage(nn.Module):
         self.is_concatenated = skip != "gate_only"
         self.first: nn.Module
         if self.is_concatenated:
-            self.first = ConvBnRelu(last_before + widths.skip, widths.wide)
+            self.first = biased_conv_bn_relu(last_before + widths.skip, widths.wide)
         else:
             self.first = nn.Sequential(nn.BatchNorm2d(widths.skip), nn.ReLU())
         second_in = widths.wide if self.is_concatenated else widths.skip
-        self.second = ConvBnRelu(second_in, widths.wide, dilation=widths.dilation)
+        self.second = biased_conv_bn_relu(second_in, widths.wide, dilation=widths.dilation)
         self.keeps_width = widths.narrow == widths.wide
-        self.third: ConvBnRelu | None = None
+        self.third: nn.Sequential | None = None
         if self.keeps_width or is_narrowed:
-            self.third = ConvBnRelu(widths.wide, widths.narrow, dilation=widths.dilation)
+            self.third = biased_conv_bn_relu(widths.wide, widths.narrow, dilation=widths.dilation)
         self.channels = (widths.wide, widths.wide if self.third is None else widths.narrow)
 
     def forward(self, above: StageMaps, skip: Tensor) -> StageMaps:

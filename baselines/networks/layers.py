@@ -34,6 +34,11 @@ def conv_bn_relu(
     )
 
 
+def biased_conv_bn_relu(inputs: int, outputs: int, *, dilation: int = 1) -> nn.Sequential:
+    """Biased 3x3 convolution, batch norm, ReLU: BASNet's and ABANet's "CBR" (`baselines.md` 1.2)."""
+    return conv_bn_relu(inputs, outputs, dilation=dilation, bias=True)
+
+
 def resized(maps: Tensor, like: Tensor, *, align_corners: bool = False) -> Tensor:
     """(B, C, h, w) maps bilinearly brought to the height and width of `like`."""
     size = like.shape[-2:]

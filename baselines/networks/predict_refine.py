@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torchvision.models import ResNet
 
-from baselines.networks.conv_bn_relu import ConvBnRelu
 from baselines.networks.decoder_stage import DecoderStage, Skip, StageMaps, StageWidths
+from baselines.networks.layers import biased_conv_bn_relu
 from baselines.networks.refinement import RefinementModule
 from baselines.networks.resnet34_six import STRIDE, ResNet34Six
 from baselines.segmenter import RANDOM_WEIGHTS, InitialWeights, SegOutput, padded_to
@@ -65,7 +65,7 @@ class PredictRefineNet(nn.Module):
         super().__init__()
         skips = _skips(gated, gate_mode)
         self.encoder = ResNet34Six(resnet34)
-        self.bridge = nn.Sequential(*(ConvBnRelu(512, _BRIDGE, dilation=2) for _ in range(3)))
+        self.bridge = nn.Sequential(*(biased_conv_bn_relu(512, _BRIDGE, dilation=2) for _ in range(3)))
         stages: list[DecoderStage] = []
         before = (_BRIDGE, _BRIDGE)
         for index, (widths, skip) in enumerate(zip(_STAGES, skips, strict=True)):

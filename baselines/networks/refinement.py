@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from baselines.networks.conv_bn_relu import ConvBnRelu
+from baselines.networks.layers import biased_conv_bn_relu
 
 _WIDTH = 64
 _LEVELS = 4
@@ -21,9 +21,9 @@ class RefinementModule(nn.Module):
     def __init__(self, channels: int) -> None:
         super().__init__()
         self.enter = nn.Conv2d(channels, _WIDTH, 3, padding=1)
-        self.down = nn.ModuleList(ConvBnRelu(_WIDTH, _WIDTH) for _ in range(_LEVELS))
-        self.bottom = ConvBnRelu(_WIDTH, _WIDTH)
-        self.up = nn.ModuleList(ConvBnRelu(2 * _WIDTH, _WIDTH) for _ in range(_LEVELS))
+        self.down = nn.ModuleList(biased_conv_bn_relu(_WIDTH, _WIDTH) for _ in range(_LEVELS))
+        self.bottom = biased_conv_bn_relu(_WIDTH, _WIDTH)
+        self.up = nn.ModuleList(biased_conv_bn_relu(2 * _WIDTH, _WIDTH) for _ in range(_LEVELS))
         self.leave = nn.Conv2d(_WIDTH, channels, 3, padding=1)
 
     def forward(self, coarse: Tensor) -> Tensor:

@@ -6,7 +6,7 @@ from torch import Tensor, nn
 from torchvision.models import ResNet
 from torchvision.models.resnet import BasicBlock
 
-from baselines.networks.conv_bn_relu import ConvBnRelu
+from baselines.networks.layers import biased_conv_bn_relu
 
 SKIP_CHANNELS = (64, 128, 256, 512, 512, 512)  # of E1 to E6
 STRIDE = 32  # of E6
@@ -23,7 +23,7 @@ class ResNet34Six(nn.Module):
 
     def __init__(self, resnet34: ResNet) -> None:
         super().__init__()
-        self.stem = ConvBnRelu(3, 64)
+        self.stem = biased_conv_bn_relu(3, 64)
         self.e1 = resnet34.layer1
         self.e2 = resnet34.layer2
         self.e3 = resnet34.layer3

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -129,7 +130,11 @@ def test_a_setting_the_row_is_about_cannot_be_overridden(
     assert not (tmp_path / "out").exists()
 
 
-def test_cost_is_measured_once(manifest, images: ImageStore, tmp_path: Path) -> None:
+def test_cost_is_measured_once(
+    manifest, images: ImageStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("measure_network", "measure_method"):
+        monkeypatch.setattr(runs, name, partial(getattr(runs, name), limit_s=0.3))
     _, seen = run(manifest, images, tmp_path / "out", trials=1, rows=("small",), measure=True)
     (card,) = [one for one in seen if isinstance(one, ScoreCard) and one.row == "small"]
     assert card.cost is not None and card.cost.parameters == card.parameters > 5_000_000
