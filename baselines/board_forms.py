@@ -174,12 +174,12 @@ def cost_cells(line: Line) -> list[str]:
         f"{cost.macs / 1e9:.2f} G" if cost.macs is not None else _NONE,
         f"{cost.fps_1:.1f}",
         f"{cost.fps_32:.1f}" if cost.fps_32 is not None else _NONE,
-        f"{cost.peak_memory_mib:.0f} MiB",
+        f"{cost.peak_memory_mib:.0f} MiB" if cost.peak_memory_mib else _NONE,
         cost.device,
     ]
 
 
-COST_HEADINGS = ("parameters", "MACs", "FPS, batch 1", "FPS, batch 32", "peak memory", "device")
+COST_HEADINGS = ("parameters", "MACs", "FPS, batch 1", "FPS, batch 32", "peak GPU memory", "device")
 
 
 def headings() -> list[str]:

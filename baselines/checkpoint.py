@@ -63,7 +63,7 @@ class TrainingRecord(BaseModel):
         micro_batches: parts a batch was cut into; more than 1 after the memory ran out.
         rollbacks: times the run went back to its last state because a number was not finite.
         waiting_share: of `seconds`, spent waiting for pictures.
-        peak_memory_mib: highest memory of the GPU's tensors, or on a CPU of the process.
+        peak_memory_mib: highest memory of the GPU's tensors; 0 on a CPU.
         weights_sha256, trained_on_sha256: of the files beside this record.
     """
 

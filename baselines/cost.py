@@ -31,7 +31,7 @@ class Cost(BaseModel):
         fps_1, fps_32: pictures per second at batch 1 and 32, warm and synchronised, of the median forward;
             fps_32 is None where a batch of 32 was not tried.
         forwards: timed forwards behind `fps_1`; fewer than 200 where the time limit came first.
-        peak_memory_mib: highest memory while at it: of the GPU's tensors, or on a CPU of the process.
+        peak_memory_mib: highest memory of the GPU's tensors while at it; 0 on a CPU.
         device: where.
         threads: CPU threads torch used.
     """
@@ -102,7 +102,7 @@ def measure_method(predictor: Predictor, *, limit_s: float = 10.0) -> Cost:
         fps_1=fps,
         fps_32=None,
         forwards=forwards,
-        peak_memory_mib=round(peak_memory_mib(cpu), 1),
+        peak_memory_mib=0.0,
         device="cpu",
         threads=torch.get_num_threads(),
     )

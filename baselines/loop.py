@@ -10,7 +10,6 @@ from __future__ import annotations
 import logging
 import math
 import os
-import resource
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -133,7 +132,7 @@ class Position:
         least_loss, dull: of the plateau schedule: the lowest validation loss, and validations since.
         parts: micro-batches a batch is cut into, more than 1 after the memory ran out.
         rollbacks: times the run went back to its last state because a number was not finite.
-        peak_memory_mib: highest device memory (GPU) or process memory (CPU) seen.
+        peak_memory_mib: highest memory of the GPU's tensors; 0 on a CPU.
     """
 
     step: int = 0
@@ -481,10 +480,8 @@ def _team() -> Accelerator | None:
 
 
 def peak_memory_mib(device: torch.device) -> float:
-    """Highest memory so far: of the GPU's tensors, or on a CPU of the whole process, MiB."""
-    if device.type == "cuda":
-        return float(torch.cuda.max_memory_allocated(device)) / 2**20
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    """Highest memory of a GPU's tensors so far, MiB; 0 on a CPU, where it cannot be told from all else."""
+    return float(torch.cuda.max_memory_allocated(device)) / 2**20 if device.type == "cuda" else 0.0
 
 
 def _parts(batch: Batch, count: int) -> Iterator[Batch]:

@@ -98,7 +98,9 @@ def _quick() -> Suite:
     _register_all()
     rows = []
     for spec in all_specs():
-        own: dict[str, int] = {}
+        own: dict[str, Any] = {}
+        if spec.least_labels > 1:
+            own["labels"] = spec.labels
         if spec.min_px > _QUICK_PX:
             own["input_px"] = spec.min_px
         if spec.least_batch > _QUICK_BATCH:

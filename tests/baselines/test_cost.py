@@ -28,4 +28,4 @@ def test_speed_is_of_the_device_it_names() -> None:
     assert cost.device == "cpu" and cost.threads == torch.get_num_threads()
     assert cost.fps_1 > 0 and cost.fps_32 is not None and cost.fps_32 > 0
     assert 1 <= cost.forwards <= 200
-    assert cost.peak_memory_mib > 0
+    assert cost.peak_memory_mib == 0  # a CPU's cannot be told from the process's

@@ -43,7 +43,7 @@ def test_a_run_killed_with_signal_9_ends_in_the_same_table(make_manifest, tmp_pa
     def start(out: Path) -> subprocess.Popen[bytes]:
         arguments = [
             *("train", "--suite", "msml-osb", "--data", str(manifest.directory), "--steps", "12"),
-            *("--batch", "2", "--input-px", "64", "--val-every-steps", "3", "--trials", "2", "--no-cost"),
+            *("--batch", "2", "--val-every-steps", "3", "--trials", "2", "--no-cost"),
             *("--device", "cpu", "--random-init", "--out", str(out), "--quiet"),
         ]
         command = [sys.executable, "-m", "baselines.cli", *arguments]
