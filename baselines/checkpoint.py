@@ -16,10 +16,10 @@ import csv
 import io
 import json
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 _log = logging.getLogger(__name__)
+
+_Record = TypeVar("_Record", bound=BaseModel)
 
 WEIGHTS_FILE = "weights.safetensors"
 RECORD_FILE = "training.json"
@@ -119,23 +121,37 @@ def write_record(folder: Path, record: TrainingRecord) -> None:
 
 
 def read_record(folder: Path) -> TrainingRecord:
-    """The record of a finished checkpoint, after checking the files it vouches for.
+    """The record of a finished checkpoint; errors as `read_vouched`."""
+    return read_vouched(
+        folder / RECORD_FILE,
+        TrainingRecord,
+        "training",
+        lambda record: {WEIGHTS_FILE: record.weights_sha256, TRAINED_ON_FILE: record.trained_on_sha256},
+    )
+
+
+def read_vouched(
+    path: Path, model: type[_Record], what: str, files: Callable[[_Record], Mapping[str, str]]
+) -> _Record:
+    """A record that was written last, after checking the files beside it that it vouches for.
+
+    Args:
+        path: of the record, JSON.
+        model: what it must be.
+        what: the thing that is missing when the record is, e.g. "training".
+        files: from the record to the sha256 of each file, by file name.
 
     Raises:
-        DataError: no finished training there, or a file is damaged.
+        DataError: nothing finished there, no such record, or a file is missing or damaged.
     """
-    path = folder / RECORD_FILE
     try:
-        record = TrainingRecord.model_validate_json(path.read_bytes())
+        record = model.model_validate_json(path.read_bytes())
     except FileNotFoundError:
-        raise DataError(f"{folder} holds no finished training ({RECORD_FILE} is missing)") from None
+        raise DataError(f"{path.parent} holds no finished {what} ({path.name} is missing)") from None
     except ValidationError as error:
         raise DataError(f"{path}: {error.errors()[0]['msg']}") from None
-    for name, expected in (
-        (WEIGHTS_FILE, record.weights_sha256),
-        (TRAINED_ON_FILE, record.trained_on_sha256),
-    ):
-        file = folder / name
+    for name, expected in files(record).items():
+        file = path.parent / name
         if not file.exists() or sha256_file(file) != expected:
             raise DataError(f"{file} is missing or damaged; train again or restore the file")
     return record

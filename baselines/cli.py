@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import click
 
+from baselines.given import SPLITS, chosen_settings, training_options
 from baselines.models import all_specs, find_spec
 from baselines.registry import option_names
 from baselines.task_cli import TASKS
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from dataset_tools.core.progress import ProgressFactory
 
 # Written out, and all else imported by the command that needs it: `--help` must not wait for NumPy.
-_SPLITS = ["unassigned", "train", "val", "test"]
 _FOLDER = click.Path(path_type=Path, file_okay=False)
 _quiet = click.option("--quiet", is_flag=True, help="Print nothing but errors.")
 _json = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
@@ -102,59 +101,13 @@ def list_suites(as_json: bool) -> None:
         click.echo("    " + ", ".join(row.key for row in suite.rows))
 
 
-def _training_options(command: Callable[..., None]) -> Callable[..., None]:
-    labels = [one.value for one in Label]
-    for option in reversed(
-        (
-            click.option("--steps", type=int, help="Optimiser steps [default: the recipe's epochs]."),
-            click.option("--epochs", type=int, help="Passes over the training crops."),
-            click.option("--batch", type=int, help="Crops per step [default: the recipe's]."),
-            click.option("--optimiser", help="adam, adamw, adamax, rmsprop or sgd [default: the recipe's]."),
-            click.option("--learning-rate", type=float, help="Of the optimiser [default: the recipe's]."),
-            click.option("--loss", help="A registered loss [default: the recipe's]."),
-            click.option("--input-px", type=int, help="Side of the network's input [default: 256]."),
-            click.option("--split", type=click.Choice(_SPLITS), help="To learn from [default: train]."),
-            click.option(
-                "--samples",
-                type=click.Choice(["all", "synthetic", "real"]),
-                help="To learn from [default: all].",
-            ),
-            click.option("--crop", type=click.Choice(["face", "image"]), help="What is cut [default: face]."),
-            click.option("--margin", type=float, help="Around a face box, share of its side [default: .25]."),
-            click.option(
-                "--label",
-                "labels",
-                multiple=True,
-                type=click.Choice(labels),
-                help="To learn [default: face_mask].",
-            ),
-            click.option("--option", "options", multiple=True, help="A switch of the baseline, NAME=VALUE."),
-            click.option(
-                "--val-every-steps", type=int, help="Steps between validations [default: one pass]."
-            ),
-            click.option(
-                "--patience", type=int, help="Validations without gain before stopping [default: 15]."
-            ),
-            click.option("--no-augment", is_flag=True, help="Learn the crops as they are."),
-            click.option("--random-init", is_flag=True, help="Do not start from published encoder weights."),
-            click.option("--num-workers", type=int, help="Processes that prepare crops."),
-            click.option(
-                "--deterministic", is_flag=True, help="Refuse GPU kernels that vary from run to run."
-            ),
-            click.option("--seed", type=int, default=0, show_default=True),
-        )
-    ):
-        command = option(command)
-    return command
-
-
 @main.command("train")
 @click.argument("baseline", required=False)
 @click.option("--suite", "suite_name", help="Train and score every row of a suite (`leaderboard suites`).")
 @click.option("--row", "rows", multiple=True, help="Only this row of the suite; repeat for several.")
 @click.option("--trials", type=click.IntRange(min=1), default=1, show_default=True, help="Of a suite's rows.")
 @click.option(
-    "--score-split", type=click.Choice(_SPLITS), default="test", show_default=True, help="Scored in a suite."
+    "--score-split", type=click.Choice(SPLITS), default="test", show_default=True, help="Scored in a suite."
 )
 @click.option(
     "--score-crop",
@@ -166,7 +119,7 @@ def _training_options(command: Callable[..., None]) -> Callable[..., None]:
 @click.option(
     "--out", "out_dir", type=_FOLDER, help="Results [default: <workspace>/models/<baseline or suite>]."
 )
-@_training_options
+@training_options
 @_device
 @_quiet
 @_json
@@ -189,7 +142,7 @@ def train_baseline(
     """Train BASELINE, or all rows of a suite, on labelled samples; run again to resume."""
     if (baseline is None) == (suite_name is None):
         raise ConfigError("name one baseline or --suite, not both and not neither")
-    chosen = _chosen(**choices)
+    chosen = chosen_settings(**choices)
     progress = choose_progress(quiet=quiet, as_json=as_json)
     if suite_name is None:
         _train_one(baseline or "", {**chosen, "seed": seed}, data, out_dir, progress, quiet, as_json)
@@ -238,46 +191,6 @@ def _say_row(result: ScoreCard | Failure, is_silent: bool) -> None:
         )
     else:
         click.echo(f"{result.title}, trial {result.trial}, failed: {result.reason}", err=True)
-
-
-def _chosen(
-    crop: str | None,
-    margin: float | None,
-    labels: tuple[str, ...],
-    options: tuple[str, ...],
-    random_init: bool,
-    no_augment: bool,
-    deterministic: bool,
-    **given: Any,
-) -> dict[str, Any]:
-    """Fields of `TrainSettings` that the command line names; what it leaves out stays out."""
-    chosen = {name: value for name, value in given.items() if value is not None}
-    cutting = {key: value for key, value in (("kind", crop), ("margin", margin)) if value is not None}
-    if cutting:
-        chosen["crop"] = cutting
-    if labels:
-        chosen["labels"] = labels
-    if options:
-        chosen["options"] = dict(_option(one) for one in options)
-    if random_init:
-        chosen["pretrained"] = False
-    if no_augment:
-        chosen["augment"] = False
-    if deterministic:
-        chosen["deterministic"] = True
-    return chosen
-
-
-def _option(text: str) -> tuple[str, Any]:
-    import yaml
-
-    name, equals, value = text.partition("=")
-    if not equals or not name:
-        raise ConfigError(f"--option {text}: write NAME=VALUE")
-    try:
-        return name, yaml.safe_load(value)
-    except yaml.YAMLError:
-        raise ConfigError(f"--option {text}: the value is no YAML") from None
 
 
 def _open(data: Path, out_dir: Path | None, progress: ProgressFactory) -> Manifest:
@@ -329,7 +242,7 @@ def _train_one(
 )
 @click.option("--name", default="predictions", show_default=True, help="What to call handed-in predictions.")
 @_data
-@click.option("--split", type=click.Choice(_SPLITS), default="test", show_default=True)
+@click.option("--split", type=click.Choice(SPLITS), default="test", show_default=True)
 @click.option("--board", "board_dir", type=_FOLDER, required=True, help="Folder of score cards.")
 @click.option("--crop", type=click.Choice(["face", "image"]), help="How to cut [default: as in training].")
 @click.option("--margin", type=float, help="Around a face box, share of its side [default: .25].")

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from baselines.given import SPLITS, name_and_value
 from dataset_tools.core.console import choose_progress, reports_errors
 from dataset_tools.core.errors import ConfigError
 
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
     from dataset_tools.core.manifest import Manifest
     from dataset_tools.core.settings import Settings
 
-_SPLITS = ["unassigned", "train", "val", "test"]
 _FOLDER = click.Path(path_type=Path, file_okay=False)
 _PATH = click.Path(path_type=Path, exists=True)
 _Command = TypeVar("_Command", bound=Callable[..., Any])
@@ -42,7 +42,7 @@ _board = click.option("--board", "board_dir", type=_FOLDER, required=True, help=
 _device = click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1, …")
 _quiet = click.option("--quiet", is_flag=True, help="Print nothing but errors.")
 _json = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
-_split = click.option("--split", type=click.Choice(_SPLITS), default="test", show_default=True)
+_split = click.option("--split", type=click.Choice(SPLITS), default="test", show_default=True)
 _leaks = click.option("--mark-leaks", is_flag=True, help="Score even what training saw, and mark the row.")
 _data = click.option(
     "--data", type=_FOLDER, required=True, help="A manifest, a workspace, or an exported dataset."
@@ -55,15 +55,11 @@ def parse_given(model: type[_ChosenSettings], given: tuple[str, ...], **fixed: A
     Raises:
         ConfigError: no such form, no YAML, or a setting or value that does not exist.
     """
-    import yaml
-
     from dataset_tools.core.settings import parse_settings
 
     values: dict[str, Any] = {}
     for text in given:
-        name, equals, value = text.partition("=")
-        if not equals or not name:
-            raise ConfigError(f"--set {text}: write NAME=VALUE")
+        name, value = name_and_value(text, "--set")
         *folders, last = name.split(".")
         place = values
         for folder in folders:
@@ -71,10 +67,7 @@ def parse_given(model: type[_ChosenSettings], given: tuple[str, ...], **fixed: A
             if not isinstance(inner, dict):
                 raise ConfigError(f"--set {text}: {folder} was given a value already")
             place = inner
-        try:
-            place[last] = yaml.safe_load(value)
-        except yaml.YAMLError:
-            raise ConfigError(f"--set {text}: the value is no YAML") from None
+        place[last] = value
     return parse_settings(model, {**values, **fixed}, "command line")
 
 

@@ -30,10 +30,11 @@ from baselines.checkpoint import (
     write_tensors,
 )
 from baselines.data import Crop, CropDataset, FreshSamples, StepBatches, list_crops
-from baselines.loop import Batch, Plan, Position, Validation, fit
+from baselines.loop import fit
 from baselines.losses import find_loss
 from baselines.metrics import summarise
 from baselines.models import build_network, find_spec
+from baselines.plan import Batch, Plan, Position, Validation
 from baselines.predict import Predictor, network_asker
 from baselines.registry import BaselineSpec, find_method
 from baselines.scoring import score_crops
@@ -273,7 +274,7 @@ class CropJob:
         )
 
     def batches(self, steps: range, rank: int, world: int) -> Iterable[Batch]:
-        """See `baselines.loop.Job`; "pictures" (B, 3, S, S) uint8, "classes" (B, S, S) uint8."""
+        """See `baselines.plan.Job`; "pictures" (B, 3, S, S) uint8, "classes" (B, S, S) uint8."""
         settings = self._settings
         dataset = CropDataset(
             self._learned,
@@ -300,7 +301,7 @@ class CropJob:
             yield {"pictures": pictures, "classes": classes, "index": indices}
 
     def loss(self, network: nn.Module, batch: Batch) -> Tensor:
-        """See `baselines.loop.Job`."""
+        """See `baselines.plan.Job`."""
         pictures = normalise_images(batch["pictures"])
         if self._loss is not None:
             return self._loss(network(pictures), batch["classes"])

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import torch
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
@@ -32,11 +32,13 @@ from baselines.checkpoint import (
     WEIGHTS_FILE,
     SeenSample,
     read_tensors,
+    read_vouched,
     write_seen,
 )
 from baselines.crops import cut, image_window, resize_rgb
 from baselines.data import StepBatches
-from baselines.loop import Batch, Plan, Validation, fit
+from baselines.loop import fit
+from baselines.plan import Batch, Plan, Validation
 from baselines.segmenter import choose_device, device_name, normalise_images
 from baselines.tasks import RunFacts
 from dataset_tools.core.errors import DataError
@@ -152,18 +154,12 @@ def read_attribute_record(folder: Path) -> AttributeRecord:
     Raises:
         DataError: no finished training there, or a file is damaged.
     """
-    path = folder / RECORD_FILE
-    try:
-        record = AttributeRecord.model_validate_json(path.read_bytes())
-    except FileNotFoundError:
-        raise DataError(f"{folder} holds no finished attribute network ({RECORD_FILE} is missing)") from None
-    except ValidationError as error:
-        raise DataError(f"{path}: {error.errors()[0]['msg']}") from None
-    files = {WEIGHTS_FILE: record.weights_sha256, TRAINED_ON_FILE: record.trained_on_sha256}
-    for name, expected in files.items():
-        if not (folder / name).exists() or sha256_file(folder / name) != expected:
-            raise DataError(f"{folder / name} is missing or damaged; train again or restore the file")
-    return record
+    return read_vouched(
+        folder / RECORD_FILE,
+        AttributeRecord,
+        "attribute network",
+        lambda record: {WEIGHTS_FILE: record.weights_sha256, TRAINED_ON_FILE: record.trained_on_sha256},
+    )
 
 
 def load_attributes(folder: Path, device: torch.device) -> tuple[nn.Module, AttributeRecord]:
@@ -288,7 +284,7 @@ class _PictureJob:
         )
 
     def batches(self, steps: range, rank: int, world: int) -> Iterable[Batch]:
-        """See `baselines.loop.Job`; "pictures" (B, 3, S, S) uint8, "feature" and "gender" (B,) int64."""
+        """See `baselines.plan.Job`; "pictures" (B, 3, S, S) uint8, "feature" and "gender" (B,) int64."""
         settings = self._settings
         chosen = StepBatches(
             len(self._learned), settings.batch, steps=steps, seed=settings.seed, rank=rank, world=world
@@ -305,7 +301,7 @@ class _PictureJob:
             yield {"pictures": pictures, "feature": feature, "gender": gender, "index": index}
 
     def loss(self, network: nn.Module, batch: Batch) -> Tensor:
-        """See `baselines.loop.Job`."""
+        """See `baselines.plan.Job`."""
         logits = network(normalise_images(batch["pictures"]))
         return attribute_loss(logits, batch["feature"], batch["gender"], self._coding, self._settings.loss)
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 from torch import Tensor, nn
 
 from baselines.checkpoint import (
@@ -18,6 +18,7 @@ from baselines.checkpoint import (
     TRAINED_ON_FILE,
     WEIGHTS_FILE,
     read_tensors,
+    read_vouched,
     write_seen,
 )
 from baselines.data import StepBatches
@@ -32,9 +33,10 @@ from baselines.detection.pictures import (
     mirrored,
 )
 from baselines.detection.settings import DetectorSettings
-from baselines.loop import Batch, Fitted, Plan, Validation, fit
+from baselines.loop import Fitted, fit
 from baselines.models._rcnn import faster_rcnn
 from baselines.networks.rcnn import detect
+from baselines.plan import Batch, Plan, Validation
 from baselines.segmenter import choose_device, device_name, normalise_images
 from baselines.tasks import RunFacts
 from dataset_tools.core.errors import DataError, ItemFault
@@ -164,7 +166,7 @@ class BoxJob:
         )
 
     def batches(self, steps: range, rank: int, world: int) -> Iterable[Batch]:
-        """See `baselines.loop.Job`; "pictures" (B, 3, S, S) uint8, "boxes" and "labels" lists of tensors."""
+        """See `baselines.plan.Job`; "pictures" (B, 3, S, S) uint8, "boxes" and "labels" lists of tensors."""
         settings = self._settings
         chosen = StepBatches(
             len(self._learned), settings.batch, steps=steps, seed=settings.seed, rank=rank, world=world
@@ -314,18 +316,12 @@ def read_detector_record(folder: Path) -> DetectorRecord:
     Raises:
         DataError: no finished detector there, or a file is damaged.
     """
-    path = folder / RECORD_FILE
-    try:
-        record = DetectorRecord.model_validate_json(path.read_bytes())
-    except FileNotFoundError:
-        raise DataError(f"{folder} holds no finished detector ({RECORD_FILE} is missing)") from None
-    except ValidationError as error:
-        raise DataError(f"{path}: {error.errors()[0]['msg']}") from None
-    files = {WEIGHTS_FILE: record.weights_sha256, TRAINED_ON_FILE: record.trained_on_sha256}
-    for name, expected in files.items():
-        if not (folder / name).exists() or sha256_file(folder / name) != expected:
-            raise DataError(f"{folder / name} is missing or damaged; train again or restore the file")
-    return record
+    return read_vouched(
+        folder / RECORD_FILE,
+        DetectorRecord,
+        "detector",
+        lambda record: {WEIGHTS_FILE: record.weights_sha256, TRAINED_ON_FILE: record.trained_on_sha256},
+    )
 
 
 def load_detector(folder: Path, device: str = "auto") -> BoxDetector:

@@ -24,16 +24,18 @@ from baselines.checkpoint import (
     WEIGHTS_FILE,
     SeenSample,
     read_tensors,
+    read_vouched,
     write_seen,
 )
 from baselines.data import StepBatches
-from baselines.loop import Batch, Plan, Validation, fit
+from baselines.loop import fit
 from baselines.mtcnn.cascade import Cascade
 from baselines.mtcnn.examples import Records, batch_of, read_examples, write_examples
 from baselines.mtcnn.losses import Targets, stage_loss
 from baselines.mtcnn.networks import STAGE_SIDE_PX, build_stage, scaled_pixels
 from baselines.mtcnn.pictures import FacePicture, list_face_pictures
 from baselines.mtcnn.settings import STAGES, MtcnnSettings, StageName
+from baselines.plan import Batch, Plan, Validation
 from baselines.segmenter import RANDOM_WEIGHTS, choose_device, device_name
 from baselines.tasks import RunFacts
 from dataset_tools.core.errors import ConfigError, DataError
@@ -163,18 +165,15 @@ def read_mtcnn_record(folder: Path) -> MtcnnRecord:
     Raises:
         DataError: no finished cascade there, or a file is damaged.
     """
-    path = folder / RECORD_FILE
-    try:
-        record = MtcnnRecord.model_validate_json(path.read_bytes())
-    except FileNotFoundError:
-        raise DataError(f"{folder} holds no finished cascade ({RECORD_FILE} is missing)") from None
-    except ValidationError as error:
-        raise DataError(f"{path}: {error.errors()[0]['msg']}") from None
-    files = {folder / stage / WEIGHTS_FILE: record.stages[stage].weights_sha256 for stage in STAGES}
-    for file, expected in {**files, folder / TRAINED_ON_FILE: record.trained_on_sha256}.items():
-        if not file.exists() or sha256_file(file) != expected:
-            raise DataError(f"{file} is missing or damaged; train again or restore the file")
-    return record
+    return read_vouched(
+        folder / RECORD_FILE,
+        MtcnnRecord,
+        "cascade",
+        lambda record: {
+            **{f"{stage}/{WEIGHTS_FILE}": record.stages[stage].weights_sha256 for stage in STAGES},
+            TRAINED_ON_FILE: record.trained_on_sha256,
+        },
+    )
 
 
 def load_cascade(folder: Path, device: str = "auto") -> Cascade:
@@ -312,7 +311,7 @@ class _WindowJob:
         self._records = records
 
     def batches(self, steps: range, rank: int, world: int) -> Iterable[Batch]:
-        """See `baselines.loop.Job`; "windows" (B, 3, side, side) uint8 and the fields of `Targets`."""
+        """See `baselines.plan.Job`; "windows" (B, 3, side, side) uint8 and the fields of `Targets`."""
         settings = self._settings
         chosen = StepBatches(
             len(self._records), settings.batch, steps=steps, seed=settings.seed, rank=rank, world=world
@@ -324,7 +323,7 @@ class _WindowJob:
             yield {"windows": windows, **targets._asdict(), "index": torch.tensor(indices)}
 
     def loss(self, network: nn.Module, batch: Batch) -> Tensor:
-        """See `baselines.loop.Job`."""
+        """See `baselines.plan.Job`."""
         targets = Targets(batch["kind"], batch["box"], batch["landmarks"], batch["has_landmarks"])
         output = network(scaled_pixels(batch["windows"]))
         return stage_loss(output, targets, self._stage, self._settings.mined_share)

@@ -15,20 +15,20 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 from torch import Tensor, nn
 
-from baselines.checkpoint import TRAINED_ON_FILE, WEIGHTS_FILE, SeenSample, write_seen
+from baselines.checkpoint import TRAINED_ON_FILE, WEIGHTS_FILE, SeenSample, read_vouched, write_seen
 from baselines.data import StepBatches
-from baselines.loop import Batch, Plan, Position, Validation, fit
+from baselines.loop import fit
 from baselines.models import build_network
 from baselines.parsing.data import FaceSet, ParsedFace, PartMasks, RgbImage, read_faces, split_names
 from baselines.parsing.loss import multilabel_dice_loss
 from baselines.parsing.parts import MIRROR_ORDER, PAPER_BATCH, PARTS
 from baselines.parsing.settings import ParsingSettings
+from baselines.plan import Batch, Plan, Position, Validation
 from baselines.segmenter import SegOutput, choose_device, normalise_images
 from baselines.tasks import RunFacts
-from dataset_tools.core.errors import DataError
 from dataset_tools.core.files import digest_json, sha256_file, write_text
 from dataset_tools.core.progress import ProgressFactory, silent
 from dataset_tools.core.record import Split
@@ -115,21 +115,12 @@ def read_parsing_record(folder: Path) -> ParsingRecord:
     Raises:
         DataError: no finished training there, or a file is damaged.
     """
-    path = folder / PARSING_FILE
-    try:
-        record = ParsingRecord.model_validate_json(path.read_bytes())
-    except FileNotFoundError:
-        raise DataError(f"{folder} holds no finished parsing ({PARSING_FILE} is missing)") from None
-    except ValidationError as error:
-        raise DataError(f"{path}: {error.errors()[0]['msg']}") from None
-    for name, expected in (
-        (WEIGHTS_FILE, record.weights_sha256),
-        (TRAINED_ON_FILE, record.trained_on_sha256),
-    ):
-        file = folder / name
-        if not file.exists() or sha256_file(file) != expected:
-            raise DataError(f"{file} is missing or damaged; train again or restore the file")
-    return record
+    return read_vouched(
+        folder / PARSING_FILE,
+        ParsingRecord,
+        "parsing",
+        lambda record: {WEIGHTS_FILE: record.weights_sha256, TRAINED_ON_FILE: record.trained_on_sha256},
+    )
 
 
 def build_parser(settings: ParsingSettings, *, pretrained: bool) -> nn.Module:
@@ -189,7 +180,7 @@ class _ParsingJob:
         )
 
     def batches(self, steps: range, rank: int, world: int) -> Iterator[Batch]:
-        """See `baselines.loop.Job`; "pictures" (B, 3, S, S) uint8, "parts" (B, 18, S, S) bool."""
+        """See `baselines.plan.Job`; "pictures" (B, 3, S, S) uint8, "parts" (B, 18, S, S) bool."""
         settings = self._settings
         for keys in StepBatches(
             self._count, settings.batch, steps=steps, seed=settings.seed, rank=rank, world=world
@@ -210,7 +201,7 @@ class _ParsingJob:
         return mirrored(face.rgb, face.masks(), swap_sides=self._settings.flips == "swapped")
 
     def loss(self, network: nn.Module, batch: Batch) -> Tensor:
-        """See `baselines.loop.Job`."""
+        """See `baselines.plan.Job`."""
         output: SegOutput = network(normalise_images(batch["pictures"]))
         return multilabel_dice_loss(output.logits, batch["parts"], reduce=self._settings.dice_reduce)
 

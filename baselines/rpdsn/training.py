@@ -25,7 +25,7 @@ from baselines.checkpoint import (
     write_tensors,
 )
 from baselines.data import FreshSamples
-from baselines.loop import Batch, Plan, Position, Validation, fit
+from baselines.loop import fit
 from baselines.models import build_network
 from baselines.models.misa_edge import coarse_options
 from baselines.networks.rpdsn import (
@@ -35,6 +35,7 @@ from baselines.networks.rpdsn import (
     patch_features,
     patches_around,
 )
+from baselines.plan import Batch, Plan, Position, Validation
 from baselines.rpdsn.pairs import FacePair, judged_places, list_pairs, read_pair
 from baselines.rpdsn.settings import ClassifierSettings
 from baselines.segmenter import choose_device, normalise_images
@@ -95,7 +96,7 @@ class PairJob:
         self._seed = seed
 
     def batches(self, steps: range, rank: int, world: int) -> Iterable[Batch]:
-        """See `baselines.loop.Job`; "seen" and "bare" (B, 3, 64, 64) normalised, "is_mask" (B,) float."""
+        """See `baselines.plan.Job`; "seen" and "bare" (B, 3, 64, 64) normalised, "is_mask" (B,) float."""
         for step in steps:
             rng = generator(self._seed, str(step), "pairs")
             drawn = rng.integers(len(self._learned), size=self._settings.pairs).tolist()

@@ -10,16 +10,17 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
-from baselines.checkpoint import WEIGHTS_FILE, read_tensors
+from baselines.checkpoint import WEIGHTS_FILE, read_tensors, read_vouched
 from baselines.data import StepBatches
-from baselines.loop import Batch, Plan, Validation, fit
+from baselines.loop import fit
 from baselines.losses.consensus import consensus_loss
 from baselines.networks.msml import FaceOutput, Msml
 from baselines.optimisers import ParameterGroup
+from baselines.plan import Batch, Plan, Validation
 from baselines.segmenter import choose_device
 from baselines.tasks import RunFacts
 from baselines.verification.alignment import face_square
@@ -28,7 +29,7 @@ from baselines.verification.heads import LinearHead, MarginHead
 from baselines.verification.identities import IdentitySet, read_face
 from baselines.verification.occlusions import MaskRenderer, Occluder
 from baselines.verification.settings import NetworkSettings, VerificationSettings
-from dataset_tools.core.errors import ConfigError, DataError
+from dataset_tools.core.errors import ConfigError
 from dataset_tools.core.files import digest_json, sha256_file, write_text
 from dataset_tools.core.progress import ProgressFactory, silent
 from dataset_tools.core.seeds import generator
@@ -291,14 +292,14 @@ def load_verification(folder: Path) -> tuple[Msml, VerificationRecord]:
     """A trained network without its classifier, and what it is.
 
     Raises:
-        DataError: not a finished training, or its weights were changed.
+        DataError: as `checkpoint.read_vouched`.
     """
-    try:
-        record = VerificationRecord.model_validate_json((folder / RECORD_FILE).read_bytes())
-    except (OSError, ValidationError) as error:
-        raise DataError(f"{folder} holds no finished verification training: {error}") from None
-    if sha256_file(folder / WEIGHTS_FILE) != record.weights_sha256:
-        raise DataError(f"{folder / WEIGHTS_FILE} is not the file that {RECORD_FILE} describes")
+    record = read_vouched(
+        folder / RECORD_FILE,
+        VerificationRecord,
+        "verification training",
+        lambda record: {WEIGHTS_FILE: record.weights_sha256},
+    )
     tensors = read_tensors(folder / WEIGHTS_FILE)
     network = build_msml(record.settings.network)
     network.load_state_dict(

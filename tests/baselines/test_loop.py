@@ -14,8 +14,9 @@ import torch
 from torch import Tensor, nn
 
 from baselines.checkpoint import read_record, read_tensors
-from baselines.loop import Batch, Plan, Validation, fit
+from baselines.loop import fit
 from baselines.optimisers import ParameterGroup, make_optimiser, set_rate
+from baselines.plan import Batch, Plan, Validation
 from dataset_tools.core.record import Split
 
 
