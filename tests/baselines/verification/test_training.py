@@ -66,7 +66,7 @@ def test_a_trained_network_is_scored_and_its_card_read_back(people_folder: Path,
     assert card.metrics["occlusion_iou_clean"] is None  # nothing is hidden there
     assert read_card(tmp_path / "cards" / f"{card.stem}.json") == card
     (tmp_path / "whole" / "weights.safetensors").write_bytes(b"changed")
-    with pytest.raises(DataError, match="is not the file"):
+    with pytest.raises(DataError, match="missing or damaged"):
         load_verification(tmp_path / "whole")
 
 
