@@ -11,15 +11,24 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
+from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from annotation.codec import FaceBox
+from annotation.drawing import FaceBox
 from dataset_tools.core.errors import DataError
 from dataset_tools.core.files import canonical_json, digest_json, sha256_hex, write_text
 from dataset_tools.core.labels import Label
 from dataset_tools.core.masks import counts_to_rle
 from dataset_tools.core.record import ImageRef, Instance, ReviewState
+
+
+class Role(StrEnum):
+    """What a verdict is for: one of several opinions, a test with known truth, or the last word."""
+
+    ANNOTATOR = "annotator"
+    GOLD = "gold"
+    ADJUDICATOR = "adjudicator"
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,8 +46,11 @@ class Verdict:
         instances: the complete labelling; empty when rejected or not seen. `Instance.face` counts the
             faces as they were shown, -1 for regions the reviewer started.
         boxes: the face boxes as the reviewer left them.
-        annotation_id, project_id: where it stands in Label Studio.
+        annotation_id, project_id: where it stands in Label Studio; 0 for other tools.
         seconds: time the reviewer spent, 0 when not known.
+        lane: the annotator's name in the configuration, or "adjudication".
+        role: see `Role`.
+        tool: "label_studio" or "labelme".
     """
 
     sample_id: str
@@ -54,6 +66,9 @@ class Verdict:
     annotation_id: int
     project_id: int
     seconds: float = 0.0
+    lane: str = ""
+    role: Role = Role.ANNOTATOR
+    tool: str = "label_studio"
 
     @property
     def order(self) -> tuple[str, int, int]:
@@ -65,6 +80,7 @@ def verdict_to_row(verdict: Verdict) -> dict[str, Any]:
     """A verdict as plain JSON values; masks as their exact run lengths."""
     row = asdict(verdict)
     row["state"] = verdict.state.value
+    row["role"] = verdict.role.value
     row["instances"] = [asdict(instance) | {"label": instance.label.value} for instance in verdict.instances]
     return row
 
@@ -79,6 +95,7 @@ def verdict_from_row(row: dict[str, Any]) -> Verdict:
         **{
             **row,
             "state": ReviewState(row["state"]),
+            "role": Role(row.get("role", Role.ANNOTATOR)),
             "instances": tuple(_instance_from_row(item) for item in row["instances"]),
             "boxes": tuple(FaceBox(item["face"], tuple(item["box_xyxy"])) for item in row["boxes"]),
         }
@@ -132,13 +149,24 @@ def read_all_verdicts(folder: Path) -> list[Verdict]:
     return sorted(found.values(), key=lambda item: (item.sample_id, item.order))
 
 
-def read_verdicts(folder: Path) -> dict[str, Verdict]:
-    """The verdict that counts for each sample id: the one changed last. Empty for no folder.
+def read_verdicts(folder: Path) -> dict[str, tuple[Verdict, ...]]:
+    """Every sample's verdicts that count: of each lane the one changed last. Empty for no folder.
 
     Raises:
         DataError: as `read_all_verdicts`.
     """
-    return {verdict.sample_id: verdict for verdict in read_all_verdicts(folder)}
+    return standing(read_all_verdicts(folder))
+
+
+def standing(verdicts: Iterable[Verdict]) -> dict[str, tuple[Verdict, ...]]:
+    """By sample id, of each lane the verdict changed last, by lane."""
+    last: dict[tuple[str, str], Verdict] = {}
+    for verdict in sorted(verdicts, key=lambda item: item.order):
+        last[verdict.sample_id, verdict.lane] = verdict
+    found: dict[str, list[Verdict]] = {}
+    for key in sorted(last):
+        found.setdefault(key[0], []).append(last[key])
+    return {sample: tuple(own) for sample, own in found.items()}
 
 
 def verdicts_digest(verdicts: Iterable[Verdict]) -> str:

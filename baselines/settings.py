@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Literal
 
 from pydantic import Field, JsonValue, field_validator, model_validator
@@ -46,6 +47,9 @@ class TrainSettings(Settings):
         fresh_masks: draw rendered pictures anew for every pass; validation keeps the stored ones.
         augment: random flips, jitter, colour, blur, noise and JPEG artefacts.
         pretrained: start the encoder from published weights.
+        start_from: finished checkpoint of the same baseline, labels and options whose weights are the start
+            instead; a record keeps no folder but their sha256.
+        start_sha256: of those weights; filled in by training, and checked where it is given.
         seed: of everything random in the run.
         val_every_steps: None: once per pass.
         patience: stop after that many validations without a better IoU.
@@ -78,6 +82,8 @@ class TrainSettings(Settings):
     fresh_masks: bool = False
     augment: bool = True
     pretrained: bool = True
+    start_from: Path | None = None
+    start_sha256: str = ""
     seed: int = 0
     val_every_steps: int | None = Field(default=None, ge=1)
     patience: int = Field(default=15, ge=1)

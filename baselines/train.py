@@ -10,7 +10,7 @@ import math
 import os
 import time
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -23,8 +23,10 @@ from torch.utils.data import DataLoader
 from baselines.checkpoint import (
     RECORD_FILE,
     WEIGHTS_FILE,
+    SeenSample,
     TrainingRecord,
     read_record,
+    read_seen,
     write_record,
     write_seen,
     write_tensors,
@@ -35,10 +37,16 @@ from baselines.losses import find_loss
 from baselines.metrics import summarise
 from baselines.models import build_network, find_spec
 from baselines.plan import Batch, Plan, Position, Validation
-from baselines.predict import Predictor, network_asker
+from baselines.predict import Predictor, load_network, network_asker
 from baselines.registry import BaselineSpec, find_method
 from baselines.scoring import score_crops
-from baselines.segmenter import TrainsItself, choose_device, device_name, normalise_images
+from baselines.segmenter import (
+    InitialWeights,
+    TrainsItself,
+    choose_device,
+    device_name,
+    normalise_images,
+)
 from baselines.settings import TrainSettings
 from dataset_tools.core.errors import ConfigError, DataError
 from dataset_tools.core.files import digest_json, sha256_file
@@ -94,14 +102,15 @@ def train(
 
     Raises:
         UnknownName: no such baseline or loss.
-        ConfigError: `out_dir` holds a training with other settings or data, no such device, or fresh masks
-            are asked for and `fresh` is None.
+        ConfigError: `out_dir` holds a training with other settings or data, no such device, fresh masks
+            are asked for and `fresh` is None, or `settings.start_from` is of another kind.
         DataError: nothing to learn from, or a picture cannot be read or drawn.
         WeightsUnavailable: published encoder weights cannot be had.
         SuiteError: loss or gradient is no longer a number (names the samples of that step), or out of memory.
     """
     device = choose_device(settings.device)
     spec = find_spec(settings.baseline)
+    start, settings = _start(settings, spec)
     if spec.trained_by:
         module, _, function = spec.trained_by.partition(":")
         staged = getattr(importlib.import_module(module), function)
@@ -121,7 +130,7 @@ def train(
     if spec.is_trained:
         job = CropJob(settings, device, learned, held_out, images, fresh)
         fitted = fit(
-            partial(_network, settings),
+            partial(_network, settings, start),
             job,
             job.plan(),
             out_dir,
@@ -131,13 +140,52 @@ def train(
         position, speed = fitted.position, fitted.items_per_second
     else:
         position, speed = _fit_method(settings, learned, images, out_dir), 0.0
-    record = _record(settings, manifest, device, learned, held_out, fresh, position, out_dir)
+    seen = [crop.seen for crop in [*learned, *held_out]] + _seen_before(start, settings)
+    record = _record(settings, manifest, device, learned, held_out, seen, fresh, position, out_dir)
     if int(os.environ.get("RANK", "0")) == 0:
         write_record(out_dir, record)
     return TrainResult(out_dir, record, speed)
 
 
-def _network(settings: TrainSettings, is_fresh: bool) -> nn.Module:
+def _start(settings: TrainSettings, spec: BaselineSpec) -> tuple[Path | None, TrainSettings]:
+    """The checkpoint to start from, and the settings with its digest in place of its folder."""
+    folder, known = settings.start_from, settings.start_sha256
+    if folder is None:
+        if known:
+            raise ConfigError("start_sha256 is set, but start_from names no checkpoint with these weights")
+        return None, settings
+    if spec.trained_by or not spec.is_trained:
+        raise ConfigError(f"{spec.name} cannot start from a checkpoint: it is not trained in one go")
+    record = read_record(folder)
+    for name in ("baseline", "labels", "options"):
+        wanted, found = getattr(settings, name), getattr(record.settings, name)
+        if wanted != found:
+            raise ConfigError(
+                f"cannot start from {folder}: {name} there: {_said(found)}; wanted: {_said(wanted)}"
+            )
+    if known not in ("", record.weights_sha256):
+        raise ConfigError(f"cannot start from {folder}: its weights are not those of start_sha256")
+    return folder, settings.model_copy(update={"start_from": None, "start_sha256": record.weights_sha256})
+
+
+def _seen_before(start: Path | None, settings: TrainSettings) -> list[SeenSample]:
+    """What the start was trained with; what it learned from counts as learned from here too."""
+    if start is None:
+        return []
+    before, now = read_record(start).settings.split.value, settings.split.value
+    return [replace(one, split=now) if one.split == before else one for one in read_seen(start)]
+
+
+def _said(value: Any) -> str:
+    return ", ".join(value) if isinstance(value, tuple) else str(value)
+
+
+def _network(settings: TrainSettings, start: Path | None, is_fresh: bool) -> nn.Module:
+    if start is not None and is_fresh:
+        network = load_network(start)
+        name = f"{settings.baseline}@{settings.start_sha256[:12]}"
+        network.initial_weights = InitialWeights(name, settings.start_sha256)  # type: ignore[assignment]
+        return network
     pretrained = settings.pretrained and is_fresh
     return build_network(
         settings.baseline, settings.num_classes, pretrained=pretrained, **dict(settings.options)
@@ -145,9 +193,10 @@ def _network(settings: TrainSettings, is_fresh: bool) -> nn.Module:
 
 
 def _fingerprint(settings: TrainSettings, digest: str, fresh: FreshSamples | None) -> str:
-    kept = {
-        key: value for key, value in settings.model_dump(mode="json").items() if key not in _FREE_TO_CHANGE
-    }
+    values = settings.model_dump(mode="json", exclude={"start_from"})
+    if not settings.start_sha256:  # so that trainings begun before there was such a setting go on
+        del values["start_sha256"]
+    kept = {key: value for key, value in values.items() if key not in _FREE_TO_CHANGE}
     drawn_by = fresh.drawn_by if fresh is not None else ""
     return digest_json({"settings": kept, "dataset": digest, "fresh_masks": drawn_by})
 
@@ -362,6 +411,7 @@ def _record(
     device: torch.device,
     learned: list[Crop],
     held_out: list[Crop],
+    seen: list[SeenSample],
     fresh: FreshSamples | None,
     position: Position,
     out_dir: Path,
@@ -392,5 +442,5 @@ def _record(
         waiting_share=round(position.waiting_s / position.seconds, 4) if position.seconds > 0 else 0.0,
         peak_memory_mib=round(position.peak_memory_mib, 1),
         weights_sha256=sha256_file(out_dir / WEIGHTS_FILE),
-        trained_on_sha256=write_seen(out_dir, (crop.seen for crop in [*learned, *held_out])),
+        trained_on_sha256=write_seen(out_dir, seen),
     )

@@ -9,7 +9,7 @@ import yaml
 from pydantic import Field
 
 from annotation.prelabel.settings import PrelabelSettings
-from annotation.review import ReviewSettings
+from annotation.settings import ReviewSettings
 from baselines.settings import TrainSettings
 from dataset_tools.core.errors import ConfigError
 from dataset_tools.core.settings import Settings, parse_settings

@@ -34,6 +34,7 @@ from dataset_tools.core.stage import (
 from dataset_tools.core.workspace import Workspace, stage_key
 
 if TYPE_CHECKING:
+    from annotation.prelabel.stage import PrelabelStage
     from annotation.verdict import Verdict
     from baselines.data import FreshSamples
     from baselines.settings import TrainSettings
@@ -147,6 +148,8 @@ class Pipeline:
             self._save_config()
             if name == "prelabel" and self._needs_proposer():
                 self._train_proposer()
+            if name == "prelabel":
+                self._calibrate()
             stage = self.stage(name)
             return run_stage(
                 stage,
@@ -200,8 +203,8 @@ class Pipeline:
         """Where score cards lie."""
         return self.workspace.root / "leaderboard"
 
-    def verdicts(self) -> dict[str, Verdict]:
-        """Verdicts pulled from review sessions, by sample id; empty when nobody has looked yet."""
+    def verdicts(self) -> dict[str, tuple[Verdict, ...]]:
+        """Verdicts that count, by sample id, one per annotator; empty when nobody has looked yet."""
         from annotation.verdict import read_verdicts
 
         return read_verdicts(self.reviews_dir)
@@ -322,12 +325,16 @@ class Pipeline:
         return SynthStage(self.config.synth, self.config.seed)
 
     def _prelabel_stage(self) -> Stage:
+        from annotation.prelabel.calibrate import read_calibration
         from annotation.prelabel.stage import PrelabelStage
 
-        settings = self.config.prelabel
-        if self._needs_proposer():
-            settings = settings.model_copy(update={"checkpoint": self._proposer_dir()})
-        return PrelabelStage(settings, self.config.seed)
+        stage = self._uncalibrated_stage()
+        if not stage.needs_calibration:
+            return stage
+        path = self._calibration_path(stage)
+        if not path.exists():
+            raise _not_run("prelabel")
+        return PrelabelStage(stage.settings, stage.seed, calibration=read_calibration(path))
 
     def _review_stage(self) -> Stage:
         from annotation.stage import ReviewStage
@@ -364,6 +371,28 @@ class Pipeline:
             progress=self.progress,
             fresh=self._fresh_masks(settings, manifest),
         )
+
+    def _uncalibrated_stage(self) -> PrelabelStage:
+        from annotation.prelabel.stage import PrelabelStage
+
+        settings = self.config.prelabel
+        if self._needs_proposer():
+            settings = settings.model_copy(update={"checkpoint": self._proposer_dir()})
+        return PrelabelStage(settings, self.config.seed)
+
+    def _calibration_path(self, stage: PrelabelStage) -> Path:
+        values = {"prelabel": stage.config, "data": self.key("synth"), "seed": self.config.seed}
+        return self.workspace.root / "models" / f"calibration-{digest_json(values)[:12]}.json"
+
+    def _calibrate(self) -> None:
+        """Compare the proposer with the labelled samples before it is asked about the others."""
+        from annotation.prelabel.calibrate import write_calibration
+
+        stage = self._uncalibrated_stage()
+        path = self._calibration_path(stage)
+        if stage.needs_calibration and not path.exists():
+            samples = self.manifest("synth").samples()
+            write_calibration(path, stage.calibrate(samples, self.workspace.images, self.progress))
 
     def _fresh_masks(self, settings: TrainSettings, manifest: Manifest) -> FreshSamples | None:
         if not settings.fresh_masks:

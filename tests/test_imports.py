@@ -28,6 +28,8 @@ ALLOWED = {
     "dataset_tools.stats": (),
     "synth": ("dataset_tools.weights",),
     "annotation.prelabel.from_baseline": ("baselines.predict", "baselines.checkpoint", "annotation"),
+    "annotation.agreement": ("baselines.metrics", "annotation"),
+    "annotation.simulate": ("baselines.metrics", "annotation"),
     "annotation": (),
     "baselines": ("dataset_tools.weights",),
 }

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from annotation.prelabel.proposer import BoxXyxy, Proposal
-from baselines.checkpoint import read_record
+from annotation.prelabel.proposer import BoxXyxy, Proposal, Seen
+from baselines.checkpoint import SeenSample, read_record, read_seen
 from dataset_tools.core.images import RgbImage
 
 if TYPE_CHECKING:
@@ -28,6 +28,7 @@ class BaselineProposer:
         name: of the baseline.
         version: first 12 hex digits of the weights' sha256.
         weights_sha256: of the weights.
+        seen: what training and its validation looked at.
 
     Raises:
         DataError: no finished training there, or a file is damaged.
@@ -39,7 +40,17 @@ class BaselineProposer:
         self.version = record.version
         self.weights_sha256 = record.weights_sha256
         self._checkpoint = checkpoint.resolve()
+        self._learned_split = record.settings.split.value
         self._device = device
+
+    @property
+    def seen(self) -> Seen:
+        """From the checkpoint's own list; rows of another split than the one learned from validated."""
+        rows = read_seen(self._checkpoint)
+        return Seen(
+            learned=_keys(row for row in rows if row.split == self._learned_split),
+            chosen_on=_keys(row for row in rows if row.split != self._learned_split),
+        )
 
     def propose(self, images: Sequence[RgbImage], boxes: Sequence[Sequence[BoxXyxy]]) -> list[list[Proposal]]:
         """As `Proposer.propose`; a baseline trained on whole pictures looks at whole pictures."""
@@ -52,6 +63,11 @@ class BaselineProposer:
             ]
             for rgb, own in zip(images, boxes, strict=True)
         ]
+
+
+def _keys(rows: Iterable[SeenSample]) -> frozenset[str]:
+    named = (key for row in rows for key in (row.sample_id, row.image_sha256, row.group, row.parent_id))
+    return frozenset(key for key in named if key)
 
 
 def _places(boxes: Sequence[BoxXyxy]) -> list[tuple[int, BoxXyxy | None]]:

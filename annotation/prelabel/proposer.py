@@ -15,6 +15,13 @@ from dataset_tools.core.labels import Label
 BoxXyxy = tuple[float, float, float, float]
 ProbabilityMap = npt.NDArray[np.float32]  # (H, W), in [0, 1]
 
+# Attributes of proposed instances: what kind of number their confidence is, and, of an augmented proposer,
+# how much its looks at the picture disagreed.
+CONFIDENCE_FROM = "confidence_from"
+CALIBRATED = "calibrated"
+EXPECTED_IOU = "expected_iou"
+DISAGREEMENT = "disagreement"
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Proposal:
@@ -24,11 +31,30 @@ class Proposal:
         label: what the model looked for.
         probability: (H, W) float32 in [0, 1], of the whole picture; 0 where it did not look.
         face: index of the face it looked at, -1 for the whole picture.
+        disagreement: of several looks at the same picture, in [0, 1] (see `augment.disagreement`); None when
+            it looked once.
     """
 
     label: Label
     probability: ProbabilityMap
     face: int = -1
+    disagreement: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What a model was trained with: sample ids, pictures' sha256, groups and parents' ids, in one set each.
+
+    Attributes:
+        learned: of samples that it learned from.
+        chosen_on: of samples that only helped to choose among its weights.
+    """
+
+    learned: frozenset[str] = frozenset()
+    chosen_on: frozenset[str] = frozenset()
+
+
+NOTHING_SEEN = Seen()
 
 
 class Proposer(Protocol):

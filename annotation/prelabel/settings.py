@@ -15,12 +15,18 @@ class PrelabelSettings(Settings):
     Attributes:
         checkpoint: folder of a trained baseline; null: samples pass as they are.
         device: "auto" takes the GPU when there is one; "cpu", "cuda:0", ….
-        min_confidence: proposals below this expected IoU (see `stage.expected_iou`) are dropped.
+        test_time_augment: look at each picture mirrored and at two other sizes as well and take the mean:
+            four times the work, and each proposal says how much the looks disagreed.
+        calibrate_on: labelled pictures, at most, on which the model's confidence is compared with how well
+            its proposals really fit; 0: confidence stays what the model expects of itself.
+        min_confidence: proposals of which less overlap (IoU) is to be expected are dropped.
         min_area_px: smaller proposals are dropped.
     """
 
     checkpoint: Path | None = None
     device: str = "auto"
+    test_time_augment: bool = False
+    calibrate_on: int = Field(default=200, ge=0)
     min_confidence: float = Field(default=0.3, ge=0.0, le=1.0)
     min_area_px: int = Field(default=64, ge=1)
 

@@ -9,19 +9,18 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
-
-from annotation.prelabel.proposer import ProbabilityMap, Proposal, Proposer
+from annotation.prelabel.augment import Augmented
+from annotation.prelabel.calibrate import Calibration, calibrate
+from annotation.prelabel.masks import expected_iou, proposal_masks
+from annotation.prelabel.proposer import CONFIDENCE_FROM, DISAGREEMENT, Proposal, Proposer
 from annotation.prelabel.settings import PrelabelSettings
 from dataset_tools.core.images import ImageStore
-from dataset_tools.core.labels import Label
-from dataset_tools.core.masks import BoolMask, mask_to_rle
-from dataset_tools.core.progress import Progress
-from dataset_tools.core.record import Instance, Rejection, Sample
+from dataset_tools.core.masks import mask_to_rle
+from dataset_tools.core.progress import Progress, ProgressFactory, silent
+from dataset_tools.core.record import Instance, Rejection, Sample, sorted_pairs
 from dataset_tools.core.stage import each
 
-# From this probability on a pixel belongs to the proposal.
-FOREGROUND_PROBABILITY = 0.5
+NO_CALIBRATION = Calibration()
 
 
 class PrelabelStage:
@@ -29,36 +28,77 @@ class PrelabelStage:
 
     Args:
         settings: which model, and what is kept.
-        seed: of the run; nothing here is random.
+        seed: of the run; only the choice of pictures to calibrate on is random.
         proposer: the model; by default the baseline that `settings.checkpoint` names.
+        calibration: of the proposer's confidence, from `calibrate`; None: not made.
 
     Raises:
         DataError: the checkpoint is not one.
     """
 
     name = "prelabel"
-    version = "1"
+    version = "2"
     parallel = True
 
-    def __init__(self, settings: PrelabelSettings, seed: int, proposer: Proposer | None = None) -> None:
+    def __init__(
+        self,
+        settings: PrelabelSettings,
+        seed: int,
+        proposer: Proposer | None = None,
+        calibration: Calibration | None = None,
+    ) -> None:
         self.settings = settings
         self.seed = seed
-        self.proposer = proposer
+        self.calibration = calibration
         if proposer is None and settings.checkpoint is not None:
             from annotation.prelabel.from_baseline import BaselineProposer
 
-            self.proposer = BaselineProposer(settings.checkpoint, settings.device)
+            proposer = BaselineProposer(settings.checkpoint, settings.device)
+        if proposer is not None and settings.test_time_augment:
+            proposer = Augmented(proposer)
+        self.proposer = proposer
 
     @property
     def config(self) -> dict[str, Any]:
-        """The thresholds and the model by its weights: neither its folder nor the device decides the rows."""
+        """The thresholds, the model by its weights and all of the calibration.
+
+        Neither the checkpoint's folder nor the device decides the rows.
+        """
         values = self.settings.model_dump(mode="json", exclude={"checkpoint", "device"})
         if self.proposer is None:
-            return values | {"model": "", "weights_sha256": ""}
+            return values | {"model": "", "weights_sha256": "", "calibration": None}
         return values | {
             "model": f"{self.proposer.name}@{self.proposer.version}",
             "weights_sha256": str(getattr(self.proposer, "weights_sha256", "")),
+            "calibration": None if self.calibration is None else self.calibration.summary(),
         }
+
+    @property
+    def needs_calibration(self) -> bool:
+        """True when the settings ask for a calibration and it has not been made."""
+        return self.proposer is not None and self.settings.calibrate_on > 0 and self.calibration is None
+
+    def calibrate(
+        self, samples: Iterable[Sample], images: ImageStore, progress: ProgressFactory = silent
+    ) -> Calibration:
+        """Make the calibration of this stage's model; see `calibrate.calibrate`.
+
+        Args:
+            samples: the manifest before this stage.
+            images: picture store of the workspace.
+            progress: opens the progress display.
+        """
+        if self.proposer is None:
+            return NO_CALIBRATION
+        return calibrate(
+            self.proposer,
+            samples,
+            images,
+            limit=self.settings.calibrate_on,
+            seed=self.seed,
+            min_area_px=self.settings.min_area_px,
+            progress=progress,
+        )
 
     def plan(self, samples: Iterable[Sample]) -> None:
         """Nothing to look at beforehand."""
@@ -77,12 +117,15 @@ class PrelabelStage:
         (proposals,) = self.proposer.propose([rgb], [[face.box_xyxy for face in sample.faces]])
         drawn_by = f"model:{self.proposer.name}@{self.proposer.version}"
         kept = tuple(item for item in sample.instances if not item.is_proposal)
-        added = proposal_instances(proposals, drawn_by, self.settings)
+        added = proposal_instances(proposals, drawn_by, self.settings, self.calibration or NO_CALIBRATION)
         yield replace(sample, instances=kept + added)
 
 
 def proposal_instances(
-    proposals: Sequence[Proposal], drawn_by: str, settings: PrelabelSettings
+    proposals: Sequence[Proposal],
+    drawn_by: str,
+    settings: PrelabelSettings,
+    calibration: Calibration = NO_CALIBRATION,
 ) -> tuple[Instance, ...]:
     """Probability maps as instances; holes stay, and no pixel goes to two faces under one label.
 
@@ -90,12 +133,16 @@ def proposal_instances(
         proposals: of one picture.
         drawn_by: "model:<name>@<version>".
         settings: what is too small or too unsure.
+        calibration: turns the IoU that the model expects into confidence.
     """
     instances = []
-    for proposal, mask in zip(proposals, _masks(proposals), strict=True):
-        confidence = expected_iou(proposal.probability, mask)
+    for proposal, mask in zip(proposals, proposal_masks(proposals), strict=True):
+        confidence, kind = calibration.rate(proposal.label, expected_iou(proposal.probability, mask))
         if int(mask.sum()) < settings.min_area_px or confidence < settings.min_confidence:
             continue
+        notes = {CONFIDENCE_FROM: kind}
+        if proposal.disagreement is not None:
+            notes[DISAGREEMENT] = f"{proposal.disagreement:.4f}"
         where = "picture" if proposal.face < 0 else f"face{proposal.face}"
         instances.append(
             Instance(
@@ -105,46 +152,7 @@ def proposal_instances(
                 drawn_by=drawn_by,
                 confidence=confidence,
                 face=proposal.face,
+                attributes=sorted_pairs(notes),
             )
         )
     return tuple(instances)
-
-
-def _masks(proposals: Sequence[Proposal]) -> list[BoolMask]:
-    """Each proposal's pixels; of several faces under one label the surest, then the first, has the pixel."""
-    best: dict[Label, ProbabilityMap] = {}
-    taken: dict[Label, BoolMask] = {}
-    for proposal in proposals:
-        known = best.get(proposal.label)
-        best[proposal.label] = (
-            proposal.probability if known is None else np.maximum(known, proposal.probability)
-        )
-    masks = []
-    for proposal in proposals:
-        label, probability = proposal.label, proposal.probability
-        mask = (probability >= FOREGROUND_PROBABILITY) & (probability == best[label])
-        if label in taken:
-            mask &= ~taken[label]
-        taken[label] = taken[label] | mask if label in taken else mask
-        masks.append(mask)
-    return masks
-
-
-def expected_iou(probability: ProbabilityMap, mask: BoolMask) -> float:
-    """How well the model expects its own mask to meet the truth.
-
-    Were the probabilities right, the mask would share sum(p over the mask) pixels with the truth, and mask
-    and truth together would cover area(mask) + sum(p outside) pixels; their ratio is the value. A hesitant
-    inside and a wide uncertain rim both lower it.
-
-    Args:
-        probability: (H, W) float32 in [0, 1].
-        mask: (H, W) bool.
-
-    Returns:
-        Value in [0, 1], rounded to 6 digits; 0 for an empty mask.
-    """
-    inside = float(probability[mask].sum(dtype=np.float64))
-    outside = float(probability.sum(dtype=np.float64)) - inside
-    area = int(mask.sum())
-    return round(min(max(inside / (area + max(outside, 0.0)), 0.0), 1.0), 6) if area else 0.0

@@ -167,13 +167,18 @@ class Review:
         state: the verdict so far.
         reviewers: names of those who looked, sorted.
         reviewed_at: UTC, ISO 8601; "" when not seen.
-        note: free text of the reviewer.
+        note: free text of the reviewers.
+        method: how several opinions became one: "single", "majority", "staple", "adjudicated"; "" when not
+            seen.
+        agreement: least overlap (IoU) over labels and pairs of reviewers, in [0, 1]; None for fewer than two.
     """
 
     state: ReviewState = ReviewState.NOT_SEEN
     reviewers: tuple[str, ...] = ()
     reviewed_at: str = ""
     note: str = ""
+    method: str = ""
+    agreement: float | None = None
 
 
 NOT_SEEN = Review()

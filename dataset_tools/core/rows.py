@@ -108,6 +108,8 @@ SAMPLE_SCHEMA = pa.schema(
                     ("reviewers", pa.list_(pa.string())),
                     ("reviewed_at", pa.string()),
                     ("note", pa.string()),
+                    ("method", pa.string()),
+                    ("agreement", pa.float64()),
                 ]
             ),
         ),
@@ -196,6 +198,8 @@ def sample_to_row(sample: Sample) -> dict[str, Any]:
             "reviewers": list(sample.review.reviewers),
             "reviewed_at": sample.review.reviewed_at,
             "note": sample.review.note,
+            "method": sample.review.method,
+            "agreement": sample.review.agreement,
         },
         "is_labelled": sample.is_labelled,
     }
@@ -244,6 +248,9 @@ def sample_from_row(row: dict[str, Any]) -> Sample:
             reviewers=tuple(review["reviewers"]),
             reviewed_at=review["reviewed_at"],
             note=review["note"],
+            # Manifests of before these two were kept stay readable.
+            method=review.get("method", ""),
+            agreement=review.get("agreement"),
         ),
         is_labelled=row["is_labelled"],
     )

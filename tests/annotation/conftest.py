@@ -5,15 +5,20 @@ from __future__ import annotations
 import dataclasses
 import shutil
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from annotation.label_studio import Annotation, AnswerLost, Person, Project, Task
-from annotation.server import LABEL_STUDIO_VERSION, LabelStudioServer, cache_folder, install_server
+from annotation.label_studio.client import Annotation, AnswerLost, Person, Project, Task
+from annotation.label_studio.server import (
+    LABEL_STUDIO_VERSION,
+    LabelStudioServer,
+    cache_folder,
+    install_server,
+)
 from dataset_tools.core.errors import ReviewServiceError
 from dataset_tools.core.images import ImageStore
 from dataset_tools.core.labels import Label, Wearing
@@ -89,6 +94,7 @@ class FakeLabelStudio:
             1: Person(1, "ann@example.com", "Ann Otator"),
             2: Person(2, "bob@example.com", "bob"),
         }
+        self.views: list[dict[str, Any]] = []
         self.lose: list[tuple[str, bool]] = []
         self.calls: list[tuple[str, int]] = []
 
@@ -107,6 +113,10 @@ class FakeLabelStudio:
     def create_project(self, title: str, config: str, description: str, annotators: int) -> Project:
         self.projects.append(Project(len(self.projects) + 1, title, description, 0, "http://fake/"))
         return self.projects[-1]
+
+    def create_view(self, project: int, data: Mapping[str, Any]) -> int:
+        self.views.append(dict(data))
+        return len(self.views)
 
     def people(self) -> dict[int, Person]:
         return self.accounts

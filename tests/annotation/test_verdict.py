@@ -4,7 +4,7 @@ import dataclasses
 
 import pytest
 
-from annotation.codec import FaceBox
+from annotation.drawing import FaceBox
 from annotation.verdict import Verdict, read_all_verdicts, read_verdicts, verdicts_digest, write_verdicts
 from dataset_tools.core.errors import DataError
 from dataset_tools.core.record import ImageRef, ReviewState

@@ -273,3 +273,65 @@ def test_a_missing_picture_names_its_sample(make_manifest, images: ImageStore, t
     images.path(sample.image).unlink()
     with pytest.raises(DataError, match=f"sample {sample.id}.*not in the workspace"):
         train(SMALL, manifest, images, tmp_path / "out")
+
+
+START = SMALL.model_copy(update={"steps": 2, "seed": 5})
+
+
+def test_a_successor_starts_from_the_weights_of_a_checkpoint_and_says_so(
+    make_manifest, images: ImageStore, tmp_path: Path
+) -> None:
+    manifest = make_manifest([Split.TRAIN] * 3 + [Split.VAL], name="first")
+    first = train(START, manifest, images, tmp_path / "first")
+    manifest = make_manifest([Split.UNASSIGNED] * 2, name="second", first_seed=7)
+    changes = {"learning_rate": 1e-12, "steps": 1, "split": Split.UNASSIGNED}
+    slow = SMALL.model_copy(update={**changes, "start_from": first.checkpoint_dir})
+    record = train(slow, manifest, images, tmp_path / "second").record
+    assert record.initial_weights == f"unet_effnet_lite0@{first.record.version}"
+    assert record.initial_weights_sha256 == first.record.weights_sha256
+    before = read_tensors(tmp_path / "first" / WEIGHTS_FILE)
+    for name, tensor in read_tensors(tmp_path / "second" / WEIGHTS_FILE).items():
+        if not name.endswith(("running_mean", "running_var", "num_batches_tracked")):
+            torch.testing.assert_close(tensor, before[name], rtol=0, atol=1e-8)
+    # No folder of this machine is kept, only the digest; and what the start has seen counts as seen.
+    assert (record.settings.start_from, record.settings.start_sha256) == (None, first.record.weights_sha256)
+    assert str(tmp_path) not in (tmp_path / "second" / "training.json").read_text()
+    assert sorted(one.split for one in read_seen(tmp_path / "second")) == ["unassigned"] * 5 + ["val"]
+    # A finished successor is found again.
+    assert train(slow, manifest, images, tmp_path / "second").record == record
+
+
+def test_a_killed_successor_resumes_bit_for_bit(make_manifest, images: ImageStore, tmp_path: Path) -> None:
+    manifest = make_manifest([Split.TRAIN] * 4 + [Split.VAL])
+    start = train(START, manifest, images, tmp_path / "start").checkpoint_dir
+    settings = SMALL.model_copy(update={"start_from": start})
+    train(settings, manifest, images, tmp_path / "whole")
+    with pytest.raises(Killed):
+        train(settings, manifest, images, tmp_path / "killed", dies_after(3))
+    train(settings, manifest, images, tmp_path / "killed")
+    train(SMALL, manifest, images, tmp_path / "random")
+    digests = [sha256_file(tmp_path / name / WEIGHTS_FILE) for name in ("whole", "killed", "random")]
+    assert digests[0] == digests[1] != digests[2]
+    # The state belongs to this start: without it, or with another one, it is not gone on with.
+    with pytest.raises(ConfigError, match="other settings or data"):
+        train(SMALL.model_copy(update={"seed": 1}), manifest, images, tmp_path / "killed")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"labels": (Label.FACE_MASK, Label.FACE)}, "labels there: face_mask; wanted: face_mask, face"),
+        ({"baseline": "eunet_r34"}, "baseline there: unet_effnet_lite0; wanted: eunet_r34"),
+        ({"options": {"decoder": 1}}, "options there: {}; wanted: {'decoder': 1}"),
+        ({"start_sha256": "0" * 64}, "not those of start_sha256"),
+        ({"start_from": None, "start_sha256": "0" * 64}, "names no checkpoint"),
+        ({"baseline": "misa_edge"}, "misa_edge cannot start from a checkpoint"),
+    ],
+)
+def test_a_start_of_another_kind_is_refused(
+    change: dict[str, object], message: str, trained, make_manifest, images: ImageStore, tmp_path: Path
+) -> None:
+    settings = SMALL.model_copy(update={"start_from": trained.checkpoint, **change})
+    with pytest.raises(ConfigError, match=message):
+        train(settings, make_manifest([Split.TRAIN]), images, tmp_path / "out")
+    assert not (tmp_path / "out").exists()

@@ -6,15 +6,17 @@ import pickle
 import numpy as np
 import pytest
 
+from annotation.prelabel.calibrate import Calibration, Curve
 from annotation.prelabel.proposer import Proposal
 from annotation.prelabel.settings import PrelabelSettings
-from annotation.prelabel.stage import PrelabelStage, expected_iou, proposal_instances
+from annotation.prelabel.stage import PrelabelStage, proposal_instances
 from dataset_tools.core.labels import Label, Wearing
 from dataset_tools.core.manifest import Manifest
 from dataset_tools.core.masks import rle_to_mask
 from dataset_tools.core.reasons import Reason
 from dataset_tools.core.record import Face, Instance
 from dataset_tools.core.stage import run_stage, shards_of_items
+from dataset_tools.core.workspace import stage_key
 
 
 class FakeProposer:
@@ -41,8 +43,8 @@ class FakeProposer:
         return probability
 
 
-def run(samples, store, folder, settings=None, proposer=None):
-    stage = PrelabelStage(settings or PrelabelSettings(), 0, proposer)
+def run(samples, store, folder, settings=None, proposer=None, calibration=None):
+    stage = PrelabelStage(settings or PrelabelSettings(), 0, proposer, calibration)
     stage = pickle.loads(pickle.dumps(stage))
     run_stage(stage, shards_of_items(samples, 8), folder, key="k", parent_key="", images=store)
     return Manifest(folder)
@@ -132,25 +134,6 @@ def test_small_or_unsure_proposals_are_dropped(settings, kept):
     assert len(proposal_instances([proposal], "model:m@1", settings)) == kept
 
 
-def test_expected_iou_by_hand():
-    mask = np.array([[True, True, False, False]])
-    # shared 0.9 + 0.7, together 2 pixels + 0.4 outside
-    assert expected_iou(probability(0.9, 0.7, 0.4, 0.0), mask) == pytest.approx(1.6 / 2.4, abs=1e-6)
-    assert expected_iou(probability(1.0, 1.0, 0.0, 0.0), mask) == 1.0
-    assert expected_iou(probability(0.1, 0.1, 0.1, 0.1), np.zeros((1, 4), bool)) == 0.0
-
-
-def test_expected_iou_is_the_mean_iou_when_the_probabilities_are_right():
-    rng = np.random.default_rng(3)
-    chances = rng.random((40, 50)).astype(np.float32) ** 3
-    mask = chances >= 0.5
-    found = []
-    for _ in range(200):
-        truth = rng.random(chances.shape) < chances
-        found.append((truth & mask).sum() / (truth | mask).sum())
-    assert expected_iou(chances, mask) == pytest.approx(np.mean(found), abs=0.005)
-
-
 def test_human_instances_of_an_unlabelled_sample_are_kept(make_sample, store, tmp_path):
     sample = make_sample(faces=(Face((10, 10, 90, 90), 0.9, Wearing.MASKED, "d@1"),))
     mine = dataclasses.replace(sample.instances[0], drawn_by="human:ann", confidence=None)
@@ -159,3 +142,92 @@ def test_human_instances_of_an_unlabelled_sample_are_kept(make_sample, store, tm
         [dataclasses.replace(sample, instances=(mine,))], store, tmp_path / "m", proposer=FakeProposer()
     ).samples()
     assert [item.drawn_by for item in found.instances] == ["human:ann", "model:fake@1"]
+
+
+def curve(label=Label.FACE_MASK, **changes):
+    values = {
+        "label": label,
+        "expected": (0.5, 1.0),
+        "real": (0.2, 0.6),
+        "on_collected": 30,
+        "on_rendered": 0,
+        "error_before": 0.4,
+        "error_after": 0.1,
+    }
+    return Curve(**values | changes)
+
+
+def test_confidence_is_what_the_calibration_says_and_the_instance_says_so(make_sample, store, tmp_path):
+    sample = make_sample(instances=())
+    (plain,) = run([sample], store, tmp_path / "plain", proposer=FakeProposer()).samples()
+    (before,) = plain.instances
+    assert before.attribute("confidence_from") == "expected_iou"
+    calibration = Calibration(curves=(curve(),))
+    manifest = run([sample], store, tmp_path / "m", proposer=FakeProposer(), calibration=calibration)
+    (after,) = next(manifest.samples()).instances
+    assert after.attribute("confidence_from") == "calibrated"
+    assert after.confidence == pytest.approx(0.2 + 0.8 * (before.confidence - 0.5), abs=1e-6)
+    assert after.mask == before.mask
+    stored = manifest.header["config"]["calibration"]
+    assert stored["curves"][0]["real"] == [0.2, 0.6] and len(stored["sha256"]) == 64
+
+
+def test_a_label_without_a_curve_keeps_what_the_model_expects():
+    proposal = Proposal(Label.FACE, probability(0.8, 0.8, 0.8, 0.8))
+    (found,) = proposal_instances([proposal], "model:m@1", ALL, Calibration(curves=(curve(),)))
+    assert (found.confidence, found.attribute("confidence_from")) == (pytest.approx(0.8), "expected_iou")
+
+
+def test_the_least_confidence_is_of_the_calibrated_value():
+    proposal = Proposal(Label.FACE_MASK, probability(0.9, 0.9, 0.9, 0.9))
+    settings = PrelabelSettings(min_area_px=1, min_confidence=0.55)
+    assert proposal_instances([proposal], "model:m@1", settings)
+    assert not proposal_instances([proposal], "model:m@1", settings, Calibration(curves=(curve(),)))
+
+
+def test_the_calibration_decides_the_manifest():
+    plain = PrelabelStage(PrelabelSettings(), 0, FakeProposer())
+    stages = [
+        plain,
+        *(
+            PrelabelStage(PrelabelSettings(), 0, FakeProposer(), calibration)
+            for calibration in (Calibration(), Calibration(curves=(curve(),)))
+        ),
+    ]
+    digests = [stage_key("prelabel", stage.version, stage.config, "") for stage in stages]
+    assert len(set(digests)) == 3
+    assert [stage.needs_calibration for stage in stages] == [True, False, False]
+    assert not PrelabelStage(PrelabelSettings(calibrate_on=0), 0, FakeProposer()).needs_calibration
+    assert not PrelabelStage(PrelabelSettings(), 0).needs_calibration
+
+
+def test_several_looks_are_another_model_and_say_how_much_they_disagree(make_sample, store, tmp_path):
+    sample = make_sample(instances=())
+    settings = PrelabelSettings(test_time_augment=True)
+    (found,) = run([sample], store, tmp_path / "m", settings, FakeProposer()).samples()
+    (instance,) = found.instances
+    assert instance.drawn_by == "model:fake@1+tta"
+    # The fake's hole lies on the left of whatever it is shown, so the mirrored look disagrees.
+    assert 0 < float(instance.attribute("disagreement")) < 0.2
+    assert len(instance.attribute("disagreement")) == len("0.1234")
+    config = PrelabelStage(settings, 0, FakeProposer()).config
+    assert config["test_time_augment"] and config["weights_sha256"] == "ab" * 32
+
+
+def test_the_stage_makes_the_calibration_that_it_needs(make_sample, store, tmp_path):
+    truths = [
+        dataclasses.replace(
+            sample,
+            is_labelled=True,
+            group=sample.id,
+            instances=(dataclasses.replace(sample.instances[0], drawn_by="human:a", confidence=None),),
+        )
+        for sample in map(make_sample, range(20))
+    ]
+    stage = PrelabelStage(PrelabelSettings(), 0, FakeProposer())
+    calibration = stage.calibrate(truths, store)
+    (found,) = calibration.curves
+    assert (found.label, found.on_collected, found.on_rendered) == (Label.FACE_MASK, 20, 0)
+    few = PrelabelStage(PrelabelSettings(calibrate_on=19), 0, FakeProposer())
+    assert few.calibrate(truths, store) == Calibration()
+    assert PrelabelStage(PrelabelSettings(), 0).calibrate(truths, store) == Calibration()

@@ -1,0 +1,1 @@
+"""Review sessions on a Label Studio server."""
