@@ -21,6 +21,7 @@ import logging
 import secrets
 import time
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
 from typing import Any
 
 import anyio.to_thread
@@ -126,9 +127,10 @@ class _Served:
             said = base64.b64decode(coded, validate=True).partition(b":")[2]
         except (binascii.Error, ValueError):
             return False
-        # Label Studio sends latin-1 where it can, most others UTF-8.
-        known = [(self._key or "").encode(coding, "replace") for coding in ("utf-8", "latin-1")]
-        return scheme.lower() == "basic" and any([secrets.compare_digest(said, one) for one in known])
+        if scheme.lower() != "basic":
+            return False
+        # Label Studio sends latin-1, most others UTF-8; a key beyond latin-1 it cannot send at all.
+        return any(secrets.compare_digest(said, known) for known in _codings(self._key or ""))
 
     async def health(self) -> dict[str, Any]:
         """That we are there; Label Studio waits for one second."""
@@ -201,6 +203,13 @@ class _Served:
         if job is None:
             return JSONResponse({"status": "already running"})
         return JSONResponse({"status": "started", "job": job})
+
+
+def _codings(key: str) -> list[bytes]:
+    known = [key.encode()]
+    with suppress(UnicodeEncodeError):
+        known.append(key.encode("latin-1"))
+    return known
 
 
 def _is_local(host: str) -> bool:

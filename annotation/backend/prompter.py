@@ -23,8 +23,8 @@ class MapPrompter:
     """Answers prompts with a proposer that knows nothing of prompts, such as a trained baseline.
 
     The encoding of a picture is what the proposer says of it: a probability map per face and label, or per
-    label where it looks at whole pictures. Clicks are answered from the maps alone (`regions.region_at`). A
-    box makes the proposer look once more, at just that box in place of a face.
+    label where it looks at whole pictures. Clicks are answered from the maps and the picture's colours alone
+    (`regions.region_at`). A box makes the proposer look once more, at just that box in place of a face.
     """
 
     def __init__(self, proposer: Proposer) -> None:
@@ -95,13 +95,19 @@ class _Maps:
 
     def segment(self, prompts: Prompts) -> Segmentation:
         """As `Encoding.segment`; empty for a label that the proposer does not know."""
-        probability = self._map(prompts)
-        mask = region_at(probability, prompts.clicks, prompts.box_xyxy)
-        return Segmentation(mask, _score(probability, mask))
-
-    def _map(self, prompts: Prompts) -> ProbabilityMap:
-        """The wanted label's map: of each positive click, the face seen surest there, and of the box."""
         known = [one for one in self._faces if one.label is prompts.label]
+        if not known and not self._is_known_in(prompts):
+            return Segmentation(np.zeros(self._size_hw, dtype=np.bool_), 0.0)
+        probability = self._map(prompts, known)
+        mask, corrected = region_at(probability, self._rgb, prompts.clicks, prompts.box_xyxy)
+        return Segmentation(mask, _score(probability, corrected, mask))
+
+    def _is_known_in(self, prompts: Prompts) -> bool:
+        box = prompts.box_xyxy
+        return box is not None and any(one.label is prompts.label for one in self._look_at(box))
+
+    def _map(self, prompts: Prompts, known: Sequence[_Seen]) -> ProbabilityMap:
+        """The wanted label's map: of each positive click, the face seen surest there, and of the box."""
         chosen = {
             max(range(len(known)), key=lambda index: known[index].at(click.row, click.column))
             for click in prompts.positives
@@ -125,10 +131,11 @@ class _Maps:
         return self._box[1]
 
 
-def _score(probability: ProbabilityMap, mask: BoolMask) -> float:
+def _score(probability: ProbabilityMap, corrected: ProbabilityMap, mask: BoolMask) -> float:
     """The IoU to be expected, leaving out other things the model saw, which nobody asked for."""
-    asked = np.where(mask | (probability < FOREGROUND_PROBABILITY), probability, np.float32(0))
-    return expected_iou(asked, mask)
+    outside = np.minimum(probability, corrected)
+    outside[outside >= FOREGROUND_PROBABILITY] = 0
+    return expected_iou(np.where(mask, corrected, outside), mask)
 
 
 class EncodingCache:

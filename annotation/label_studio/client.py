@@ -31,6 +31,11 @@ PAGE_SIZE = 200
 MAX_FILES_PER_REQUEST = 100  # the server refuses more
 SEQUENTIAL = "Sequential sampling"  # tasks come in the order they were sent
 
+# Of tasks and, after these, of their annotations; without this a page has also proposals, drafts and much
+# that is counted for people's eyes, and takes three times as long.
+_WITH_ANNOTATIONS = (
+    "id,data,annotations,total_annotations,result,completed_by,created_at,updated_at,lead_time,was_cancelled"
+)
 _MEDIA_TYPES = {"png": "image/png", "jpg": "image/jpeg"}
 
 _Result = TypeVar("_Result")
@@ -291,8 +296,9 @@ class LabelStudioClient(AbstractContextManager["LabelStudioClient"]):
         """Tasks after `last`, whether they are the last ones, and whether the server's counts agree."""
         after = {"filter": "filter:tasks:id", "operator": "greater", "type": "Number", "value": last}
         query = {"filters": {"conjunction": "and", "items": [after]}, "ordering": ["tasks:id"]}
-        fields = {"fields": "all"} if with_annotations else {"fields": "task_only", "include": "id,data"}
-        params = {"project": project, "page_size": PAGE_SIZE, "query": json.dumps(query), **fields}
+        fields, include = ("all", _WITH_ANNOTATIONS) if with_annotations else ("task_only", "id,data")
+        params = {"project": project, "page_size": PAGE_SIZE, "query": json.dumps(query)}
+        params |= {"fields": fields, "include": include}
         answer = self.request("read tasks", "GET", "api/tasks/", params=params)
         with readable():
             rows, total = list(answer["tasks"]), int(answer["total"])

@@ -21,13 +21,9 @@ def main() -> int:
     import django  # type: ignore[import-not-found]
 
     django.setup()
-    from django.db import OperationalError, connection, transaction  # type: ignore[import-not-found]
+    from django.db import OperationalError, transaction  # type: ignore[import-not-found]
     from organizations.models import Organization  # type: ignore[import-not-found]
 
-    # A server at work holds the database for a while; take it for writing at once, or reading first could
-    # not be followed by writing.
-    connection.close()
-    connection.settings_dict["OPTIONS"] |= {"timeout": 60, "transaction_mode": "IMMEDIATE"}
     try:
         # The first organisation takes in people who come by a link: it has to be the owner's.
         if not Organization.objects.exists():

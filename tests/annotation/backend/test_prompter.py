@@ -55,21 +55,22 @@ def test_a_box_is_looked_at_once_and_nothing_outside_of_it_is_taken(drawn, rgb):
     assert len(drawn.asked) == 3
 
 
-def test_a_label_the_model_does_not_know_and_a_place_it_did_not_look_at_give_nothing(drawn, rgb):
+def test_a_label_the_model_does_not_know_gives_nothing_whatever_is_clicked(drawn, rgb):
     encoding = MapPrompter(drawn).encode(rgb, FACES)
     for prompts in (
         Prompts(Label.STRAP, (Click(40, 20),)),
         Prompts(Label.STRAP, (), FACES[0]),
-        Prompts(Label.FACE_MASK, (Click(79, 119),)),
         Prompts(Label.FACE_MASK),
     ):
         found = encoding.segment(prompts)
         assert not found.mask.any()
         assert found.score == 0
-    assert np.array_equal(
-        MapPrompter(drawn).encode(rgb, ()).segment(Prompts(Label.FACE_MASK, (Click(79, 119),))).mask,
-        lower((0, 0, 120, 80)),
-    )
+
+
+def test_without_face_boxes_the_whole_picture_is_looked_at(drawn, rgb):
+    encoding = MapPrompter(drawn).encode(rgb, ())
+    found = encoding.segment(Prompts(Label.FACE_MASK, (Click(79, 119),)))
+    assert np.array_equal(found.mask, lower((0, 0, 120, 80)))
 
 
 def test_an_encoding_keeps_only_where_the_model_looked(drawn, rgb):

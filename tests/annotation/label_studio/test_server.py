@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import ipaddress
 import json
+import os
 import re
 import socket
 import sys
@@ -9,6 +11,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from annotation.label_studio.accounts import INSIDE
 from annotation.label_studio.server import HOST, LabelStudioServer
 from dataset_tools.core.errors import ConfigError, ReviewServiceError
 
@@ -76,8 +79,27 @@ def test_the_server_is_told_to_stay_silent_and_gets_none_of_our_variables(tmp_pa
     assert given["COLLECT_ANALYTICS"] == "false"
     assert given["SENTRY_DSN"] == ""
     assert given["LABEL_STUDIO_USER_TOKEN"] == server.account.token
-    assert "PYTHONPATH" not in given
+    assert given["PYTHONPATH"] == str(INSIDE)
     assert "LABEL_STUDIO_HOST" not in given
+
+
+def test_addresses_of_this_machine_are_open_to_the_server_because_the_server_is_to_no_other(tmp_path):
+    given = LabelStudioServer(tmp_path / "label-studio", tmp_path / "data").environment()
+    assert (given["ML_BLOCK_LOCAL_IP"], given["SSRF_PROTECTION_ENABLED"]) == ("false", "false")
+    assert ipaddress.ip_address(HOST).is_loopback
+
+
+@pytest.mark.skipif(not Path("/proc/self/net/tcp").exists(), reason="no /proc to see listeners in")
+def test_the_server_has_one_listener_and_it_is_on_loopback(label_studio):
+    process = Path("/proc") / str(label_studio.pid)
+    own = {os.readlink(link) for link in (process / "fd").iterdir()}
+    listeners = [
+        row.split()[1]
+        for table in ("tcp", "tcp6")
+        for row in (process / "net" / table).read_text().splitlines()[1:]
+        if row.split()[3] == "0A" and f"socket:[{row.split()[9]}]" in own
+    ]
+    assert listeners == [f"0100007F:{int(label_studio.url.rsplit(':', 1)[1]):04X}"]
 
 
 def test_a_data_folder_serves_one_server_at_a_time(label_studio, label_studio_program):
