@@ -78,6 +78,12 @@ def read_config(path: Path) -> BuildConfig:
     return resolve_config(parse_settings(BuildConfig, values, str(path)), path.resolve().parent)
 
 
+def _with_start(settings: TrainSettings | None, base_dir: Path) -> TrainSettings | None:
+    if settings is None or settings.start_from is None:
+        return settings
+    return settings.model_copy(update={"start_from": base_dir / settings.start_from})
+
+
 def resolve_config(config: BuildConfig, base_dir: Path) -> BuildConfig:
     """The same configuration with every relative path made absolute from `base_dir`."""
     return config.model_copy(
@@ -86,5 +92,7 @@ def resolve_config(config: BuildConfig, base_dir: Path) -> BuildConfig:
             "crawl": resolve_paths(config.crawl, base_dir),
             "synth": config.synth.resolved(base_dir),
             "prelabel": config.prelabel.resolved(base_dir),
+            "proposer": _with_start(config.proposer, base_dir),
+            "train": _with_start(config.train, base_dir),
         }
     )

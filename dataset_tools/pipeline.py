@@ -276,7 +276,7 @@ class Pipeline:
             raise ConfigError("the configuration has no train section")
         started = time.monotonic()
         manifest = self.manifest("split")
-        values = {"train": settings.model_dump(mode="json"), "data": manifest.key}
+        values = {"train": _training_values(settings), "data": manifest.key}
         checkpoint = self.workspace.root / "models" / f"{settings.baseline}-{digest_json(values)[:12]}"
         with self.workspace.lock():
             train(
@@ -353,7 +353,7 @@ class Pipeline:
 
     def _proposer_dir(self) -> Path:
         assert self.config.proposer is not None
-        values = {"train": self.config.proposer.model_dump(mode="json"), "data": self.key("synth")}
+        values = {"train": _training_values(self.config.proposer), "data": self.key("synth")}
         return self.workspace.root / "models" / f"proposer-{digest_json(values)[:12]}"
 
     def _train_proposer(self) -> None:
@@ -413,3 +413,17 @@ def _not_run(name: str) -> ManifestError:
 
 def _before(name: str) -> str:
     return STAGES[STAGES.index(name) - 1]
+
+
+def _training_values(settings: TrainSettings) -> dict[str, Any]:
+    """What decides a training, as plain JSON values: the weights it starts from, not where they lie.
+
+    Raises:
+        DataError: there is no finished training to start from.
+    """
+    values = settings.model_dump(mode="json", exclude={"start_from", "start_sha256"})
+    if settings.start_from is not None:
+        from baselines.checkpoint import read_record
+
+        values["start_sha256"] = read_record(settings.start_from).weights_sha256
+    return values

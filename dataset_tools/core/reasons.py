@@ -21,6 +21,12 @@ class Reason(StrEnum):
     NOT_A_FILE = "not_a_file"
     PERMISSION = "permission"
     LICENCE = "licence"
+    # archives
+    SPECIAL_FILE = "special_file"
+    NESTED_ARCHIVE = "nested_archive"
+    ARCHIVE_BOMB = "archive_bomb"
+    ENCRYPTED = "encrypted"
+    DUPLICATE_MEMBER = "duplicate_member"
     # pictures
     EMPTY = "empty"
     TRUNCATED = "truncated"

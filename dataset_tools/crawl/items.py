@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Protocol, Self
+from typing import Annotated, Any, Protocol, Self
 
 from pydantic import Field, StringConstraints
 
 from dataset_tools.core.images import ImageLimits
 from dataset_tools.core.reasons import Reason
-from dataset_tools.core.record import Instance, Split
+from dataset_tools.core.record import Instance, Pairs, Split
 from dataset_tools.core.settings import Settings
 
 Licence = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
@@ -58,6 +58,17 @@ class Annotation(Protocol):
         """
 
 
+class Content(Protocol):
+    """Where the bytes of a picture lie that is no file of its own, e.g. in an archive; picklable."""
+
+    def read(self, max_bytes: int) -> bytes:
+        """The whole picture file.
+
+        Raises:
+            FetchFault: it cannot be had, or has more than `max_bytes` bytes.
+        """
+
+
 @dataclass(frozen=True, slots=True)
 class SourceItem:
     """One picture to fetch, or one input that is already known to be bad.
@@ -66,10 +77,12 @@ class SourceItem:
         key: unique in the run: the URL, or `<source>/<relative path>`; repeated ones end in "#2", "#3", ….
         source: name of the configured source.
         uri: http(s) URL, or absolute path of a local file; "" when `fault` is set and there is none.
+        content: how to read it when `uri` is not the picture's own file but what it lies in.
         licence: SPDX id or the source's own words; never empty unless `fault` is set.
         author: as stated; "" when not stated.
         group: of the sample; "" for a group of its own.
         name: original file name, for the record only.
+        evidence: facts the source states about the picture, for the record: query, licence_url, ….
         annotation: published labels, if any.
         fault: why it must not be fetched; found while listing.
     """
@@ -81,6 +94,8 @@ class SourceItem:
     author: str = ""
     group: str = ""
     name: str = ""
+    content: Content | None = None
+    evidence: Pairs = ()
     annotation: Annotation | None = None
     fault: Fault | None = None
 
@@ -88,6 +103,54 @@ class SourceItem:
     def is_remote(self) -> bool:
         """True when `uri` is a URL."""
         return self.uri.startswith(("http://", "https://"))
+
+
+@dataclass(frozen=True, slots=True)
+class WebPage:
+    """A page as it was served.
+
+    Attributes:
+        url: after redirects.
+        body: its bytes.
+        content_type: as the server states it, "" when it does not.
+    """
+
+    url: str
+    body: bytes
+    content_type: str = ""
+
+
+class Web(Protocol):
+    """The network as a source may use it: slowly, to public addresses, within limits."""
+
+    def ask(self, url: str, params: Mapping[str, str], headers: Mapping[str, str]) -> dict[str, Any]:
+        """The JSON object with which an API answers. `params` and `headers` may hold a key.
+
+        Raises:
+            ServiceError: no answer, none that is a JSON object, a quota used up or a key refused; its text
+                holds neither `params` nor `headers`.
+            FetchFault: another final answer, such as 400 or 404.
+        """
+
+    def page(self, url: str) -> WebPage:
+        """A page for people, with robots.txt and opt-outs obeyed.
+
+        Raises:
+            FetchFault: as the crawl itself has them.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """What a source may use while it lists.
+
+    Attributes:
+        web: the network.
+        cache: folder where answers are kept, so that they are asked for once.
+    """
+
+    web: Web
+    cache: Path
 
 
 class SourceSettings(Settings):
@@ -102,12 +165,13 @@ class SourceSettings(Settings):
     author: str = ""
 
     @abstractmethod
-    def items(self) -> Iterator[SourceItem]:
+    def items(self, listing: Listing) -> Iterator[SourceItem]:
         """All pictures in a fixed order; keys need not be unique yet.
 
         Raises:
-            ConfigError: a path does not exist or a column is missing.
-            DataError: the list or annotation file as a whole cannot be read.
+            ConfigError: a path does not exist, a column is missing, a key is not in the environment.
+            DataError: the list, annotation file or answer as a whole cannot be read.
+            ServiceError: a service is away or its quota used up; what it gave so far is kept.
         """
 
     def resolve_paths(self, base_dir: Path) -> Self:

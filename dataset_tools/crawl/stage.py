@@ -120,7 +120,7 @@ class CrawlStage:
     def _keep(self, item: SourceItem, fetched: Fetched | None, images: ImageStore) -> list[Result]:
         """Decode, store and describe one picture (runs in a thread)."""
         limits = self.settings.image_limits
-        body = fetched.body if fetched is not None else read_local(Path(item.uri), limits.max_bytes)
+        body = fetched.body if fetched is not None else _read(item, limits.max_bytes)
         photo = decode_photo(body, limits)
         height, width = photo.rgb.shape[:2]
         annotation = item.annotation
@@ -140,6 +140,12 @@ class CrawlStage:
         return [sample, *_lost_annotations(item, identity, labels)]
 
 
+def _read(item: SourceItem, max_bytes: int) -> bytes:
+    if item.content is not None:
+        return item.content.read(max_bytes)
+    return read_local(Path(item.uri), max_bytes)
+
+
 def _store(images: ImageStore, photo: DecodedPhoto) -> ImageRef:
     try:
         return images.put_photo(photo)
@@ -151,7 +157,7 @@ def _store(images: ImageStore, photo: DecodedPhoto) -> ImageRef:
 
 
 def _provenance(item: SourceItem, fetched: Fetched | None, content_sha256: str) -> Provenance:
-    facts = dict(fetched.evidence) if fetched is not None else {}
+    facts = dict(item.evidence) | dict(fetched.evidence if fetched is not None else ())
     if item.name:
         facts["name"] = item.name
     return Provenance(

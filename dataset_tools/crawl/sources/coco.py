@@ -19,7 +19,7 @@ from dataset_tools.core.reasons import Reason
 from dataset_tools.core.record import Instance, Split, sorted_pairs
 from dataset_tools.core.text import storable
 from dataset_tools.crawl.coco_masks import decode_segmentation
-from dataset_tools.crawl.items import Fault, Labels, SourceItem, SourceSettings
+from dataset_tools.crawl.items import Fault, Labels, Listing, SourceItem, SourceSettings
 from dataset_tools.crawl.local import inside, require_file, require_folder
 
 
@@ -107,7 +107,7 @@ class CocoSource(SourceSettings):
     categories: dict[str, Label | None] = Field(default_factory=dict)
     split: Split = Split.UNASSIGNED
 
-    def items(self) -> Iterator[SourceItem]:
+    def items(self, listing: Listing) -> Iterator[SourceItem]:
         """One item per picture, then one faulty item per annotation that belongs to none."""
         root = require_folder(self.images, self.name)
         tables = read_coco(require_file(self.annotations, self.name))

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
 
-from dataset_tools.crawl.items import Licence, SourceItem, SourceSettings
+from dataset_tools.crawl.items import Licence, Listing, SourceItem, SourceSettings
 from dataset_tools.crawl.local import require_folder, walk
 
 
@@ -25,7 +25,7 @@ class FolderSource(SourceSettings):
     licence: Licence
     group_by: Literal["none", "parent-folder"] = "none"
 
-    def items(self) -> Iterator[SourceItem]:
+    def items(self, listing: Listing) -> Iterator[SourceItem]:
         """One item per directory entry, sorted by relative path; links and devices come as faults."""
         for entry in walk(require_folder(self.path, self.name)):
             parent = entry.name.rpartition("/")[0]

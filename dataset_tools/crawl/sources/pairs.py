@@ -17,7 +17,7 @@ from dataset_tools.core.labels import MASK_TYPE, MASK_TYPES, WEARING_STATE, WEAR
 from dataset_tools.core.masks import BoolMask, mask_to_rle
 from dataset_tools.core.reasons import Reason
 from dataset_tools.core.record import Instance, Split, sorted_pairs
-from dataset_tools.crawl.items import Fault, Labels, Licence, SourceItem, SourceSettings
+from dataset_tools.crawl.items import Fault, Labels, Licence, Listing, SourceItem, SourceSettings
 from dataset_tools.crawl.local import LocalEntry, read_local, require_folder, walk
 
 LOSSLESS_FORMATS = ("PNG", "BMP", "GIF", "TIFF")
@@ -135,7 +135,7 @@ class PairsSource(SourceSettings):
     def _known_type(cls, value: str | None) -> str | None:
         return _one_of(value, MASK_TYPES)
 
-    def items(self) -> Iterator[SourceItem]:
+    def items(self, listing: Listing) -> Iterator[SourceItem]:
         """One item per picture, then one faulty item per mask without a picture."""
         masks = _by_stem(self.masks, self.name)
         pictures = _by_stem(self.images, self.name)

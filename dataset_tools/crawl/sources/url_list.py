@@ -11,7 +11,7 @@ from typing import Any, Literal
 from dataset_tools.core.errors import ConfigError, DataError, FetchFault
 from dataset_tools.core.reasons import Reason
 from dataset_tools.core.text import storable
-from dataset_tools.crawl.items import Fault, SourceItem, SourceSettings
+from dataset_tools.crawl.items import Fault, Listing, SourceItem, SourceSettings
 from dataset_tools.crawl.local import require_file
 
 _LICENCE_COLUMNS = ("licence", "license")
@@ -40,7 +40,7 @@ class UrlListSource(SourceSettings):
     author_column: str = "author"
     group_column: str = "group"
 
-    def items(self) -> Iterator[SourceItem]:
+    def items(self, listing: Listing) -> Iterator[SourceItem]:
         """One item per row, in file order."""
         path = require_file(self.path, self.name)
         reader = _READERS.get(path.suffix.lower())
