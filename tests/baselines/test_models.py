@@ -155,6 +155,7 @@ def test_what_may_be_compiled_is_traced_without_a_break(name: str) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(7200)  # detectors take ten seconds a step on one core
 @pytest.mark.parametrize("name", TRAINED)
 def test_eight_pictures_are_learned_by_heart(name: str) -> None:
     spec = find_spec(name)
