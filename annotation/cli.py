@@ -325,7 +325,7 @@ def merge_command(config: Path, quiet: bool, as_json: bool, **overrides: Any) ->
 @reports_errors
 def serve_command(port: int, annotators: tuple[str, ...], data: Path | None) -> None:
     """Start a Label Studio of your own on this machine, until Ctrl-C."""
-    from annotation.label_studio.accounts import add_annotator
+    from annotation.label_studio.accounts import add_annotators
     from annotation.label_studio.server import LabelStudioServer, data_folder, install_server
     from annotation.tokens import variable_of
     from dataset_tools.core.errors import ReviewServiceError
@@ -336,7 +336,7 @@ def serve_command(port: int, annotators: tuple[str, ...], data: Path | None) -> 
     # A polite end from outside stops the server too, as Ctrl-C does.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     with suppress(KeyboardInterrupt), server:
-        accounts = {name: add_annotator(server, name) for name in annotators}
+        accounts = add_annotators(server, annotators)
         click.echo(
             f"Label Studio is ready at {server.url}\n"
             f"  log in as {server.account.email} with password {server.account.password}"

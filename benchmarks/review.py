@@ -151,14 +151,22 @@ def _step(figures: dict[str, Any], name: str, server: int) -> Iterator[None]:
     # Writing 5 sets the peak back to what is in use now.
     Path("/proc/self/clear_refs").write_text("5")
     before = _memory_mb(os.getpid(), "VmRSS")
-    start = time.perf_counter()
+    start, own, theirs = time.perf_counter(), time.process_time(), _processor_s(server)
     yield
     figures[name] = {
         "seconds": round(time.perf_counter() - start, 2),
+        "client_cpu_s": round(time.process_time() - own, 2),
+        "server_cpu_s": round(_processor_s(server) - theirs, 2),
         "client_mb_more": round(_memory_mb(os.getpid(), "VmHWM") - before, 1),
         "server_mb": _memory_mb(server, "VmHWM"),
     }
     print(f"{name}: {figures[name]}", file=sys.stderr)
+
+
+def _processor_s(pid: int) -> float:
+    # The fields after the program's name, which may itself have blanks: user and system time in ticks.
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def _memory_mb(pid: int, field: str) -> float:
@@ -169,39 +177,57 @@ def _memory_mb(pid: int, field: str) -> float:
 
 
 def _publish(found: dict[int, dict[str, Any]], small: int, large: int) -> None:
-    rows = []
+    speed, memory = [], []
     for name, title in STEPS.items():
         few, many = found[small][name], found[large][name]
-        rows.append(
+        cpu = [values["client_cpu_s"] + values["server_cpu_s"] for values in (few, many)]
+        speed.append(
             (
                 title,
-                round(small / few["seconds"], 1),
-                round(large / many["seconds"], 1),
-                round(many["seconds"] / few["seconds"], 1),
-                few["client_mb_more"],
-                many["client_mb_more"],
-                few["server_mb"],
-                many["server_mb"],
+                round(small / few["seconds"]),
+                round(large / many["seconds"]),
+                round(cpu[0] / small * 1000, 1),
+                round(cpu[1] / large * 1000, 1),
+                round(many["client_cpu_s"] / large * 1000, 2),
+                round(cpu[1] / cpu[0], 1),
             )
         )
-    header = (
-        "step",
-        f"tasks/s at {small}",
-        f"tasks/s at {large}",
-        "time, times as long",
-        f"client MB more at {small}",
-        f"at {large}",
-        f"server peak MB at {small}",
-        f"at {large}",
-    )
+        memory.append(
+            (title, *(values[key] for key in ("client_mb_more", "server_mb") for values in (few, many)))
+        )
     lines = [
         "# Review sessions: tasks pushed and pulled",
         "",
         f"Label Studio and client on the same {os.cpu_count()} cores, SQLite; pictures of {SIDE}x{SIDE} "
-        f"pixels with one brush region. {large // small} times as many tasks; the server begins with "
-        f"{found[large]['server_mb_at_start']} MB, and its peak does not go back between steps.",
+        "pixels with one brush region. Processor time is that of client and server together, which other "
+        "work on the machine does not lengthen.",
         "",
-        *machine.table(header, rows),
+        *machine.table(
+            (
+                f"step: {small} and {large} tasks",
+                f"tasks/s, {small}",
+                f"tasks/s, {large}",
+                f"CPU ms per task, {small}",
+                f"CPU ms per task, {large}",
+                "of these the client's",
+                f"CPU time, times, for {large // small} times the tasks",
+            ),
+            speed,
+        ),
+        "",
+        f"Peaks of memory. The server begins with {found[large]['server_mb_at_start']} MB, and its peak does "
+        "not go back between steps.",
+        "",
+        *machine.table(
+            (
+                "step",
+                f"client, MB more, {small}",
+                f"client, MB more, {large}",
+                f"server, MB, {small}",
+                f"server, MB, {large}",
+            ),
+            memory,
+        ),
     ]
     figures = {"machine": machine.describe(), **{str(size): values for size, values in found.items()}}
     machine.write("review", figures, lines)

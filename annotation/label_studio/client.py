@@ -150,6 +150,12 @@ class LabelStudioClient(AbstractContextManager["LabelStudioClient"]):
             url=f"{self.url}/projects/{int(item.id)}/data",
         )
 
+    def views(self, project: int) -> set[str]:
+        """Titles of the tabs that people see in a project's data manager."""
+        rows = self.request("list tabs", "GET", "api/dm/views/", params={"project": project})
+        with readable():
+            return {str(row["data"].get("title", "")) for row in rows}
+
     def create_view(self, project: int, data: Mapping[str, Any]) -> int:
         """Add a tab to the project's data manager.
 

@@ -41,6 +41,8 @@ class ReviewClient(Protocol):
         self, title: str, config: str, description: str, annotators: int
     ) -> Project: ...
 
+    def views(self, project: int) -> set[str]: ...  # noqa: D102
+
     def create_view(self, project: int, data: Mapping[str, Any]) -> int: ...  # noqa: D102
 
     def people(self) -> dict[int, Person]: ...  # noqa: D102

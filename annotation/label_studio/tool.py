@@ -99,9 +99,11 @@ class LabelStudioTool:
         if project is None:
             config = labelling_config(assisted=self._assist is not None)
             project = client.create_project(self.title(lane), config, MARKER, 1)
-            if batches:
-                client.create_view(project.id, all_view())
-                client.create_view(project.id, easy_view())
+        if batches:
+            there = client.views(project.id)
+            for view in (all_view(), easy_view()):
+                if view["title"] not in there:
+                    client.create_view(project.id, view)
         pages = [self._page(sample, batches.get(sample.id, "")) for sample in showing.samples]
         opened = self._send(client, project, lane, pages)
         if self._assist is not None:

@@ -94,7 +94,7 @@ class FakeLabelStudio:
             1: Person(1, "ann@example.com", "Ann Otator"),
             2: Person(2, "bob@example.com", "bob"),
         }
-        self.views: list[dict[str, Any]] = []
+        self.views_made: list[dict[str, Any]] = []
         self.lose: list[tuple[str, bool]] = []
         self.calls: list[tuple[str, int]] = []
 
@@ -114,9 +114,12 @@ class FakeLabelStudio:
         self.projects.append(Project(len(self.projects) + 1, title, description, 0, "http://fake/"))
         return self.projects[-1]
 
+    def views(self, project: int) -> set[str]:
+        return {view["title"] for view in self.views_made}
+
     def create_view(self, project: int, data: Mapping[str, Any]) -> int:
-        self.views.append(dict(data))
-        return len(self.views)
+        self.views_made.append(dict(data))
+        return len(self.views_made)
 
     def people(self) -> dict[int, Person]:
         return self.accounts

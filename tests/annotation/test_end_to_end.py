@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from annotation.consensus import Outcome
-from annotation.label_studio.accounts import add_annotator
+from annotation.label_studio.accounts import add_annotators
 from annotation.label_studio.client import LabelStudioClient
 from annotation.label_studio.codec import encode_results
 from annotation.label_studio.tool import LabelStudioTool
@@ -29,7 +29,8 @@ SETTINGS = ReviewSettings(project="sixty", annotators=("ann", "bob"), gold_share
 
 @pytest.fixture
 def clients(label_studio):
-    tokens = {name: add_annotator(label_studio, name).token for name in SETTINGS.annotators}
+    made = add_annotators(label_studio, SETTINGS.annotators)
+    tokens = {name: account.token for name, account in made.items()}
     tokens["adjudication"] = label_studio.account.token
     opened = {lane: LabelStudioClient(label_studio.url, token) for lane, token in tokens.items()}
     yield opened

@@ -311,7 +311,7 @@ def test_no_address_that_the_server_knows_shows_what_is_not_ones_own(label_studi
     routes = json.loads(listed.stdout.split("ROUTES")[1])
     numbers = planted["bob"]
     fills = sorted({str(number) for number in numbers.values() if isinstance(number, int)})
-    tried = 0
+    tried, shown_to_bob = 0, 0
     for parts in routes:
         route = "".join(part.replace("^", "").rstrip("$") for part in parts).rstrip("$")
         if any(word in "".join(parts) for word in LEFT_OUT):
@@ -328,8 +328,10 @@ def test_no_address_that_the_server_knows_shows_what_is_not_ones_own(label_studi
             ]
             address = f"{blank.format(*values)}?project={numbers['project']}&all=true&ids=[1]"
             assert MARK not in callers["ann"].get(address).text, address
+            shown_to_bob += MARK in callers["bob"].get(address).text
             tried += 1
     assert tried > 300
+    assert shown_to_bob > 30
 
 
 def test_in_the_browser_too_only_ones_own_pictures_are_shown(

@@ -213,3 +213,31 @@ def test_pictures_are_found_again_under_the_names_we_gave(client, project):
     found = client.uploaded_images(project)
     assert set(found) == {"0a-b.png", "c.jpg"}
     assert all(address.startswith(f"/data/upload/{project}/") for address in found.values())
+
+
+def test_people_annotate_while_a_push_is_under_way_and_nothing_is_refused(label_studio, client, project):
+    send(client, project, 40)
+    numbers = [task.id for task in client.tasks(project, with_annotations=False)]
+    refused: list[Exception] = []
+
+    def work(mine):
+        try:
+            with LabelStudioClient(label_studio.url, label_studio.account.token) as own:
+                for task in mine:
+                    annotate(own, task)
+        except ReviewServiceError as error:
+            refused.append(error)
+
+    people = [threading.Thread(target=work, args=(numbers[place::2],)) for place in range(2)]
+    for person in people:
+        person.start()
+    for place in range(4):
+        client.upload_images(project, [(f"{place}-{number}.png", b"\x89PNG") for number in range(20)])
+        send(client, project, 20)
+    for person in people:
+        person.join()
+    assert refused == []
+    found = list(client.tasks(project, with_annotations=True))
+    assert sum(len(task.annotations) for task in found) == 40
+    assert len(found) == 120
+    assert len(client.uploaded_images(project)) == 80

@@ -34,6 +34,7 @@ LANES = ("ann", "bob")
 CONFIG = (
     "name: killed\ncrawl: {sources: [{type: folder, name: p, path: photos, licence: CC0-1.0}]}\n"
     "filter: {detect: false, landmarks: false}\nsynth: {per_face: 0}\n"
+    f"review: {{annotators: [{', '.join(LANES)}]}}\n"
 )
 
 
@@ -117,8 +118,7 @@ def session(tmp_path, make_server, trap, monkeypatch, astronaut_rgb):
             trap.server.start()
 
         def call(self, command: str):
-            lanes = [word for name in LANES for word in ("--annotator", name)]
-            words = [str(tmp_path / "config.yaml"), "--url", self.url, "--project", "killed", *lanes]
+            words = [str(tmp_path / "config.yaml"), "--url", self.url, "--project", "killed"]
             return CliRunner().invoke(main, ["review", command, *words, "--quiet", "--json"])
 
         def fails(self, command: str) -> None:

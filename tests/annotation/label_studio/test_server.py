@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import ipaddress
 import json
-import os
 import re
 import socket
 import sys
@@ -92,7 +91,7 @@ def test_addresses_of_this_machine_are_open_to_the_server_because_the_server_is_
 @pytest.mark.skipif(not Path("/proc/self/net/tcp").exists(), reason="no /proc to see listeners in")
 def test_the_server_has_one_listener_and_it_is_on_loopback(label_studio):
     process = Path("/proc") / str(label_studio.pid)
-    own = {os.readlink(link) for link in (process / "fd").iterdir()}
+    own = {str(link.readlink()) for link in (process / "fd").iterdir()}
     listeners = [
         row.split()[1]
         for table in ("tcp", "tcp6")

@@ -171,3 +171,24 @@ def test_a_verdict_on_a_proposal_that_is_gone_keeps_its_pixels_and_credits_no_ot
     assert verdict.state is ReviewState.CORRECTED
     assert [item.mask for item in verdict.instances] == [item.mask for item in samples[0].instances]
     assert {item.attribute("proposed_by") for item in verdict.instances} <= {None, ""}
+
+
+def test_easy_samples_have_a_tab_and_previews_and_a_project_without_them_has_none(
+    samples, store, fake_label_studio
+):
+    settings = ReviewSettings(easy_from=0.7)
+    tool = LabelStudioTool(lambda lane: fake_label_studio, settings, store)
+    tool.open(showing(samples), "a")
+    fake_label_studio.views_made.pop()  # killed between two calls
+    tool.open(showing(samples), "a")
+    assert [view["title"] for view in fake_label_studio.views_made] == ["all", "easy: look and accept"]
+    assert {task.data["batch"] for task in fake_label_studio.rows} == {"easy-001"}
+    assert sorted(fake_label_studio.uploads) == sorted(
+        name for sample in samples for name in (f"{sample.id}.png", f"{sample.id}-preview.png")
+    )
+
+
+def test_hard_samples_have_neither(samples, tool, fake_label_studio):
+    tool.open(showing(samples), "a")
+    assert fake_label_studio.views_made == []
+    assert all("batch" not in task.data for task in fake_label_studio.rows)
