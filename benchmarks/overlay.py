@@ -29,8 +29,8 @@ import machine  # isort: skip, it must come before what it tells to use one thre
 import cv2
 import numpy as np
 
+from dataset_tools.filter.models import load_finder
 from dataset_tools.filter.settings import FilterSettings
-from dataset_tools.filter.stage import load_finder
 from synth import render, scene
 from synth.assets import Garment, draw_garment
 from synth.front import ordering

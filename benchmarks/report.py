@@ -12,8 +12,8 @@ import machine
 import numpy as np
 
 from dataset_tools.core.errors import ItemFault, WeightsUnavailable
+from dataset_tools.filter.models import load_finder
 from dataset_tools.filter.settings import FilterSettings
-from dataset_tools.filter.stage import load_finder
 from synth.geometry import FaceMesh
 from synth.wearers import mesh_of
 

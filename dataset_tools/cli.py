@@ -15,9 +15,15 @@ from annotation.cli import review as review_group
 from dataset_tools.core.console import choose_progress, reports_errors
 from dataset_tools.core.errors import EXIT_ERROR, EXIT_TOO_MANY_REJECTS, ConfigError
 from dataset_tools.core.text import printable
+from dataset_tools.engines.mirror_cli import fetch_command, push_command
+from dataset_tools.filter.calibrate_cli import calibrate_command
+from dataset_tools.leaks_cli import duplicates, leaks
 from dataset_tools.options import open_build, print_result, with_config, with_output
+from dataset_tools.takedown_cli import takedown
+from dataset_tools.verify_cli import verify
 
 if TYPE_CHECKING:
+    from dataset_tools.core.stage import StageReport
     from dataset_tools.export.dataset import ExportReport
     from dataset_tools.pipeline import Pipeline, Training
 
@@ -31,6 +37,16 @@ def main() -> None:
 
 
 main.add_command(review_group, "review")
+for _command in (
+    calibrate_command,
+    duplicates,
+    fetch_command,
+    leaks,
+    push_command,
+    takedown,
+    verify,
+):
+    main.add_command(_command)
 
 
 @main.command()
@@ -146,17 +162,55 @@ def _stage_command(name: str, text: str) -> None:
     @with_output
     @reports_errors
     def command(config: Path, quiet: bool, as_json: bool, **overrides: Any) -> None:
-        from dataset_tools.core.stage import describe_report, report_values
-
         build = open_build(config, quiet=quiet, as_json=as_json, **overrides)
-        report = build.run(name)
-        print_result(report_values(report), [describe_report(report)], as_json)
-        if build.is_over_limit(report):
-            _complain_of_rejects([name])
+        _finish_stage(build, build.run(name), as_json)
 
 
-_stage_command("crawl", "Fetch pictures from the configured sources, with origin and licence of each.")
-_stage_command("filter", "Find faces, decide whether they wear a mask, drop the unusable and the duplicates.")
+def _finish_stage(build: Pipeline, report: StageReport, as_json: bool) -> None:
+    from dataset_tools.core.stage import describe_report, report_values
+
+    print_result(report_values(report), [describe_report(report)], as_json)
+    if build.is_over_limit(report):
+        _complain_of_rejects([report.stage])
+
+
+@main.command("crawl")
+@with_config
+@click.option("--retry-failed", is_flag=True, help="Only fetch again what a finished crawl could not.")
+@click.option("--class", "classes", default="", help="With --retry-failed: only these reasons, a,b,c.")
+@with_output
+@reports_errors
+def crawl_command(
+    config: Path, retry_failed: bool, classes: str, quiet: bool, as_json: bool, **overrides: Any
+) -> None:
+    """Fetch pictures from the configured sources, with origin and licence of each."""
+    from dataset_tools.crawl.retry_cli import describe_retry, parse_reasons, retry_values
+
+    reasons = parse_reasons(classes)
+    if reasons and not retry_failed:
+        raise ConfigError("--class goes with --retry-failed")
+    build = open_build(config, quiet=quiet, as_json=as_json, **overrides)
+    if retry_failed:
+        report = build.retry_failed(reasons)
+        print_result(retry_values(report), [describe_retry(report)], as_json)
+    else:
+        _finish_stage(build, build.run("crawl"), as_json)
+
+
+_stage_command("detect", "Find faces and what they wear, and score every picture; needs the models.")
+
+
+@main.command("filter")
+@with_config
+@click.option("--rethreshold", is_flag=True, help="Only judge anew what was detected before; run no model.")
+@with_output
+@reports_errors
+def filter_command(config: Path, rethreshold: bool, quiet: bool, as_json: bool, **overrides: Any) -> None:
+    """Drop the unusable and the duplicates, by thresholds on the scores."""
+    build = open_build(config, quiet=quiet, as_json=as_json, **overrides)
+    _finish_stage(build, build.rethreshold() if rethreshold else build.run("filter"), as_json)
+
+
 _stage_command("synth", "Render virtual face masks onto bare faces, with exact labels.")
 _stage_command("prelabel", "Let a trained baseline propose masks for photos without labels.")
 _stage_command("split", "Assign train, val and test so that no person or photo is on two sides.")

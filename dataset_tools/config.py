@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import yaml
 from pydantic import Field
@@ -31,6 +31,7 @@ class BuildConfig(Settings):
         workspace: where everything is kept, relative to the configuration file.
         seed: the run seed; all randomness follows from it and the sample ids.
         workers: processes for stages that can use them.
+        engine: where those stages run: "local" processes, or "ray". The rows are the same.
         shard_size: samples per shard: the unit of work, of resuming and of a worker's memory.
         max_reject_rate: a stage that rejects a larger share of its input makes the command end with
             exit code 3 (the stages still finish).
@@ -43,6 +44,7 @@ class BuildConfig(Settings):
     workspace: Path = Path("work")
     seed: int = Field(default=0, ge=0)
     workers: int = Field(default=1, ge=1)
+    engine: Literal["local", "ray"] = "local"
     shard_size: int = Field(default=64, ge=1)
     max_reject_rate: float = Field(default=1.0, ge=0, le=1)
     crawl: CrawlSettings

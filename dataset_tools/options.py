@@ -28,6 +28,9 @@ def with_output(command: Command) -> Command:
 def with_config(command: Command) -> Command:
     """Add the CONFIG argument and the options that override the file."""
     command = click.option("--workers", type=click.IntRange(1), help="Overrides the file.")(command)
+    command = click.option("--engine", type=click.Choice(["local", "ray"]), help="Overrides the file.")(
+        command
+    )
     command = click.option("--seed", type=click.IntRange(0), help="Overrides the file.")(command)
     command = click.option(
         "--workspace", type=click.Path(path_type=Path, file_okay=False), help="Overrides the file."
@@ -45,6 +48,7 @@ def open_build(
     workspace: Path | None,
     seed: int | None,
     workers: int | None,
+    engine: str | None = None,
 ) -> Pipeline:
     """The build that a configuration file and the overriding options describe.
 
@@ -54,7 +58,12 @@ def open_build(
     from dataset_tools.config import read_config
     from dataset_tools.pipeline import Pipeline
 
-    given = {"workspace": workspace and workspace.resolve(), "seed": seed, "workers": workers}
+    given = {
+        "workspace": workspace and workspace.resolve(),
+        "seed": seed,
+        "workers": workers,
+        "engine": engine,
+    }
     changes = {key: value for key, value in given.items() if value is not None}
     build = read_config(config).model_copy(update=changes)
     return Pipeline(build, choose_progress(quiet=quiet, as_json=as_json))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -23,7 +23,6 @@ from dataset_tools.core.manifest import Manifest
 from dataset_tools.core.progress import ProgressFactory, silent
 from dataset_tools.core.record import Rejection, Split
 from dataset_tools.core.stage import (
-    LocalExecutor,
     Shard,
     Stage,
     StageReport,
@@ -32,15 +31,18 @@ from dataset_tools.core.stage import (
     shards_of_manifest,
 )
 from dataset_tools.core.workspace import Workspace, stage_key
+from dataset_tools.engines.choose import choose_engine
 
 if TYPE_CHECKING:
     from annotation.prelabel.stage import PrelabelStage
     from annotation.verdict import Verdict
     from baselines.data import FreshSamples
     from baselines.settings import TrainSettings
+    from dataset_tools.core.reasons import Reason
+    from dataset_tools.crawl.retry import RetryReport
     from dataset_tools.export.dataset import ExportReport
 
-STAGES = ("crawl", "filter", "synth", "prelabel", "review", "split")
+STAGES = ("crawl", "detect", "filter", "synth", "prelabel", "review", "split")
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +77,7 @@ class Pipeline:
     def _items(self) -> list[Any]:
         from dataset_tools.crawl.listing import list_items
 
-        return list_items(self.config.crawl)
+        return list_items(self.config.crawl, self.workspace.root / "listings")
 
     def stage(self, name: str) -> Stage:
         """The stage of that name, built from its settings on first use.
@@ -86,6 +88,7 @@ class Pipeline:
         if name not in self._stages:
             builders: dict[str, Callable[[], Stage]] = {
                 "crawl": self._crawl_stage,
+                "detect": self._detect_stage,
                 "filter": self._filter_stage,
                 "synth": self._synth_stage,
                 "prelabel": self._prelabel_stage,
@@ -134,11 +137,15 @@ class Pipeline:
     def run(self, name: str) -> StageReport:
         """Run one stage, or what is missing of it; the stage before it must be finished.
 
+        `filter` does what is missing of `detect` first; `rethreshold` does not.
+
         Raises:
             ManifestError: the stage before has not finished, or an item vanished.
             DataError: the stage before left nothing.
             WorkspaceBusy: another process writes to this workspace.
         """
+        if name == "filter" and "detect" not in self.chain():
+            self.run("detect")
         with self.workspace.lock():
             parent = None if name == STAGES[0] else self.manifest(_before(name))
             if parent is not None and parent.counts.kept + parent.counts.derived == 0:
@@ -146,6 +153,10 @@ class Pipeline:
                     f"{_before(name)} left no samples to go on with; `build-dataset rejects` says why"
                 )
             self._save_config()
+            if name == "crawl":
+                from dataset_tools.crawl.retry import finish_retries
+
+                finish_retries(self.workspace.manifest_dir(name, self.key(name)))
             if name == "prelabel" and self._needs_proposer():
                 self._train_proposer()
             if name == "prelabel":
@@ -159,10 +170,37 @@ class Pipeline:
                 parent_key=parent.key if parent is not None else "",
                 images=self.workspace.images,
                 parent=parent,
-                executor=LocalExecutor(self.config.workers),
+                executor=choose_engine(self.config.engine, self.config.workers),
                 progress=self.progress,
                 dataset=self.config.name,
             )
+
+    def retry_failed(self, reasons: Collection[Reason] = ()) -> RetryReport:
+        """Fetch again what the finished crawl could not; errors as `crawl.retry.retry_failed`."""
+        from dataset_tools.crawl.retry import retry_failed
+        from dataset_tools.crawl.stage import CrawlStage
+
+        with self.workspace.lock():
+            stage = self.stage("crawl")
+            assert isinstance(stage, CrawlStage)
+            directory = self.manifest("crawl").directory
+            return retry_failed(
+                stage,
+                self._shards(None),
+                directory,
+                images=self.workspace.images,
+                reasons=reasons,
+                progress=self.progress,
+            )
+
+    def rethreshold(self) -> StageReport:
+        """Filter again what was detected before, with the present thresholds; runs no detector.
+
+        Raises:
+            ManifestError: detection has not finished, or a changed setting asks for a new one.
+        """
+        self.manifest("detect")
+        return self.run("filter")
 
     def is_over_limit(self, report: StageReport) -> bool:
         """True when the stage rejected a larger share of its input than the configuration allows."""
@@ -314,10 +352,16 @@ class Pipeline:
 
         return CrawlStage(self.config.crawl, self.config.seed, listing=listing_digest(self._items))
 
-    def _filter_stage(self) -> Stage:
-        from dataset_tools.filter.stage import FilterStage, choose_detector
+    def _detect_stage(self) -> Stage:
+        from dataset_tools.filter.detect import DetectStage
+        from dataset_tools.filter.models import choose_detector
 
-        return FilterStage(choose_detector(self.config.filter), self.config.seed)
+        return DetectStage(choose_detector(self.config.filter), self.config.seed)
+
+    def _filter_stage(self) -> Stage:
+        from dataset_tools.filter.stage import FilterStage
+
+        return FilterStage(self.config.filter, self.config.seed)
 
     def _synth_stage(self) -> Stage:
         from synth.stage import SynthStage

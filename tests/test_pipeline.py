@@ -134,7 +134,7 @@ def test_a_changed_setting_starts_anew_from_that_stage_and_leaves_the_old_rows(
     build = Pipeline(changed)
     assert build.key("filter") == undisturbed.key("filter")
     assert build.key("synth") != undisturbed.key("synth")
-    assert list(build.chain()) == ["crawl", "filter"]
+    assert list(build.chain()) == ["crawl", "detect", "filter"]
     with pytest.raises(ManifestError, match="build-dataset synth"):
         build.manifest("synth")
 

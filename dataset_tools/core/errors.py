@@ -80,7 +80,10 @@ class ItemFault(DataError):
         reason: fixed word of the rejects table.
         retryable: True when the same item may succeed later.
         tries: how often it was tried.
+        due: UTC, ISO 8601, when it was put off to a stated time; "" otherwise.
     """
+
+    due: str = ""
 
     def __init__(self, reason: Reason, detail: str, *, retryable: bool = False, tries: int = 1) -> None:
         super().__init__(detail)

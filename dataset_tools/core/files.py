@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import hashlib
 import json
 import os
@@ -10,6 +12,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+from dataset_tools.core.errors import ServiceError
+
+_DISK_FAULTS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)
 
 
 def sha256_hex(data: bytes) -> str:
@@ -42,20 +48,43 @@ def replacing(target: Path) -> Iterator[Path]:
 
     A crash at any moment leaves the old file, or none, but never a torn one. Left-over temporary files
     start with `.tmp-` and are harmless.
+
+    Raises:
+        ServiceError: the disk is full, over quota, read-only or failing: no fault of what was written.
     """
-    target.parent.mkdir(parents=True, exist_ok=True)
     temporary = target.parent / f".tmp-{secrets.token_hex(8)}{target.suffix}"
-    # Not mkstemp: its files are for the owner alone, and a report or a dataset is for others too.
-    os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
+    with disk_faults(target):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            # Not mkstemp: its files are for the owner alone, and a report or a dataset is for others too.
+            os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
+            yield temporary
+            with temporary.open("rb+") as stream:
+                os.fsync(stream.fileno())
+            temporary.replace(target)
+            _sync_directory(target.parent)
+        except BaseException:
+            with contextlib.suppress(OSError):  # a read-only disk keeps it; the first error is the news
+                temporary.unlink(missing_ok=True)
+            raise
+
+
+@contextmanager
+def disk_faults(target: Path) -> Iterator[None]:
+    """Turn what a disk, not the data, is to blame for into an error that stops the run and can be resumed.
+
+    Raises:
+        ServiceError: ENOSPC, EDQUOT, EROFS or EIO inside the block.
+    """
     try:
-        yield temporary
-        with temporary.open("rb+") as stream:
-            os.fsync(stream.fileno())
-        temporary.replace(target)
-        _sync_directory(target.parent)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
+        yield
+    except OSError as error:
+        if error.errno not in _DISK_FAULTS:
+            raise
+        raise ServiceError(
+            f"cannot write {target}: {os.strerror(error.errno)}; once that is mended, run the same command "
+            "again: finished work is kept"
+        ) from error
 
 
 def write_bytes(target: Path, data: bytes) -> None:

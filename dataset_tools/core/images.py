@@ -8,35 +8,36 @@ browser, OpenCV and this suite all see the same pixels.
 from __future__ import annotations
 
 import io
+import os
+import secrets
 import warnings
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageCms, ImageOps
+from PIL import Image, ImageCms, ImageOps, JpegImagePlugin
 
 from dataset_tools.core.errors import DataError, ImageFault
 from dataset_tools.core.files import sha256_hex, write_bytes
+from dataset_tools.core.formats import check_png_data, what_it_looks_like
+from dataset_tools.core.formats import sniff_format as sniff_format
+from dataset_tools.core.formats import strip_jpeg_metadata as strip_jpeg_metadata
 from dataset_tools.core.reasons import Reason
 from dataset_tools.core.record import ImageRef
 
 RgbImage = npt.NDArray[np.uint8]  # (H, W, 3)
 
-ALLOWED_FORMATS = ("JPEG", "PNG", "WEBP", "AVIF", "GIF", "BMP", "TIFF")
+ALLOWED_FORMATS = ("JPEG", "PNG", "WEBP", "AVIF", "HEIF", "GIF", "BMP", "TIFF")
 EXIF_ORIENTATION = 0x0112
+
+_SYNCS_AT_ONCE = 16
 
 # Transparent pixels are shown on this grey: neither white fabric nor black hair melts into it.
 FLATTEN_RGB = (128, 128, 128)
-
-_SIGNATURES = (
-    (b"\xff\xd8\xff", "JPEG"),
-    (b"\x89PNG\r\n\x1a\n", "PNG"),
-    (b"GIF8", "GIF"),
-    (b"BM", "BMP"),
-    (b"II*\x00", "TIFF"),
-    (b"MM\x00*", "TIFF"),
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,46 +75,72 @@ class DecodedPhoto:
     jpeg_as_is: bytes | None
 
 
-def sniff_format(data: bytes) -> str | None:
-    """Format named by the first bytes ("JPEG", "PNG", …), None when it is no allowed picture."""
-    for signature, name in _SIGNATURES:
-        if data.startswith(signature):
-            return name
-    if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
-        return "WEBP"
-    if data[4:8] == b"ftyp" and data[8:12] in (b"avif", b"avis"):
-        return "AVIF"
-    return None
+@dataclass(frozen=True, slots=True)
+class NormalPhoto:
+    """A photo in the form in which it is stored.
+
+    Attributes:
+        data: encoded bytes: upright, RGB or grey, without metadata.
+        size_hw: height and width in pixels.
+        format: "jpeg" or "png".
+        phash: see `perceptual_hash`.
+    """
+
+    data: bytes
+    size_hw: tuple[int, int]
+    format: str
+    phash: str
+
+
+_Loaded = TypeVar("_Loaded", "DecodedPhoto", "NormalPhoto")
 
 
 def decode_photo(data: bytes, limits: ImageLimits = DEFAULT_LIMITS) -> DecodedPhoto:
     """Decode untrusted bytes to an upright RGB photo.
+
+    Of a JPEG that carries further pictures (MPO, a gain map) the first is taken; any other file of several
+    frames is refused.
 
     Args:
         data: the whole file. Its content decides; names and HTTP headers are not asked.
         limits: what is acceptable.
 
     Raises:
-        ImageFault: with one of the reasons empty, too_many_bytes, not_an_image, too_many_pixels, too_small,
-            dimensions, aspect_ratio, animated, bomb_metadata, truncated, corrupt.
+        ImageFault: with one of the reasons empty, too_many_bytes, not_an_image, format_not_allowed,
+            too_many_pixels, too_small, dimensions, aspect_ratio, animated, bomb_metadata, truncated, corrupt.
     """
+    return _opened(data, limits, lambda opened, kind: _load(opened, data, kind))
+
+
+def normal_photo(data: bytes, limits: ImageLimits = DEFAULT_LIMITS) -> NormalPhoto:
+    """A photo as it is stored, with its perceptual hash; arguments and errors as `decode_photo`.
+
+    A JPEG that is stored as it is, is decoded at a part of its size: that reads all of its data, so what is
+    cut or broken shows, for a third of the work.
+    """
+    return _opened(data, limits, lambda opened, kind: _normal(opened, data, kind))
+
+
+def _opened(data: bytes, limits: ImageLimits, load: Callable[[Image.Image, str], _Loaded]) -> _Loaded:
     if not data:
         raise ImageFault(Reason.EMPTY, "0 bytes")
     if len(data) > limits.max_bytes:
         raise ImageFault(Reason.TOO_MANY_BYTES, f"{len(data)} bytes, at most {limits.max_bytes} allowed")
     kind = sniff_format(data)
     if kind is None:
-        raise ImageFault(Reason.NOT_AN_IMAGE, _what_it_looks_like(data))
-    if kind == "PNG":
-        # Pillow fills the missing rows of a cut PNG with black and says nothing.
-        _check_png_end(data)
+        raise ImageFault(Reason.NOT_AN_IMAGE, what_it_looks_like(data))
+    if kind == "HEIF":
+        _need_heif()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
-            with Image.open(io.BytesIO(data), formats=[kind]) as opened:
+            with _open(data, kind) as opened:
                 _check_header(opened, limits)
-                upright, jpeg_as_is = _load(opened, data, kind)
-        except ImageFault:
+                if kind == "PNG":
+                    # Pillow fills the missing rows of a cut PNG with black and says nothing.
+                    check_png_data(data)
+                return load(opened, kind)
+        except (ImageFault, MemoryError):
             raise
         except Image.DecompressionBombError as error:
             raise ImageFault(Reason.TOO_MANY_PIXELS, str(error)) from error
@@ -123,23 +150,22 @@ def decode_photo(data: bytes, limits: ImageLimits = DEFAULT_LIMITS) -> DecodedPh
         except Exception as error:  # format plugins raise anything on hostile bytes: AVIF RuntimeError, …
             reason = Reason.BOMB_METADATA if "text" in str(error).lower() else Reason.CORRUPT
             raise ImageFault(reason, f"{kind}: {error}") from error
-    return DecodedPhoto(np.asarray(upright, dtype=np.uint8), jpeg_as_is)
 
 
-def _what_it_looks_like(data: bytes) -> str:
-    head = data[:256].lstrip().lower()
-    if head.startswith((b"<!doctype", b"<html", b"<?xml", b"<svg")):
-        return "an HTML, XML or SVG page, not a picture"
-    if head.startswith(b"%pdf"):
-        return "a PDF, not a picture"
-    if head[:1] in (b"{", b"["):
-        return "JSON, not a picture"
-    return f"no known picture format (first bytes {data[:8].hex()})"
+def _open(data: bytes, kind: str) -> Image.Image:
+    if kind == "JPEG":
+        # Not through Image.open: that makes an MPO of it when further pictures follow the first.
+        return JpegImagePlugin.JpegImageFile(io.BytesIO(data))
+    return Image.open(io.BytesIO(data), formats=[kind])
 
 
-def _check_png_end(data: bytes) -> None:
-    if b"IEND" not in data[-64:]:
-        raise ImageFault(Reason.TRUNCATED, "PNG ends before its IEND chunk")
+def _need_heif() -> None:
+    try:
+        from pillow_heif import register_heif_opener
+    except ImportError:
+        detail = "HEIC is read with the extra `heic`; install maskset[heic]"
+        raise ImageFault(Reason.FORMAT_NOT_ALLOWED, detail) from None
+    register_heif_opener()
 
 
 def _check_header(opened: Image.Image, limits: ImageLimits) -> None:
@@ -157,17 +183,31 @@ def _check_header(opened: Image.Image, limits: ImageLimits) -> None:
         raise ImageFault(Reason.ANIMATED, f"{getattr(opened, 'n_frames', 0)} frames")
 
 
-def _load(opened: Image.Image, data: bytes, kind: str) -> tuple[Image.Image, bytes | None]:
-    orientation = opened.getexif().get(EXIF_ORIENTATION, 1)
+def _load(opened: Image.Image, data: bytes, kind: str) -> DecodedPhoto:
+    keeps_pixels = _keeps_pixels(opened, kind)
     profile = opened.info.get("icc_profile")
     opened.load()
-    is_srgb = not profile or b"sRGB" in profile
-    keeps_pixels = kind == "JPEG" and opened.mode in ("RGB", "L") and orientation in (0, 1) and is_srgb
     image = ImageOps.exif_transpose(opened) or opened
-    if profile and not is_srgb:
+    if profile and b"sRGB" not in profile:
         image = _to_srgb(image, profile)
-    rgb = _to_rgb(image)
-    return rgb, strip_jpeg_metadata(data) if keeps_pixels else None
+    rgb = np.asarray(_to_rgb(image), dtype=np.uint8)
+    return DecodedPhoto(rgb, strip_jpeg_metadata(data) if keeps_pixels else None)
+
+
+def _normal(opened: Image.Image, data: bytes, kind: str) -> NormalPhoto:
+    if not _keeps_pixels(opened, kind):
+        rgb = _load(opened, data, kind).rgb
+        return NormalPhoto(encode_png(rgb), (rgb.shape[0], rgb.shape[1]), "png", perceptual_hash(rgb))
+    width, height = opened.size
+    opened.draft("L", (2 * _DCT_SIDE, 2 * _DCT_SIDE))
+    opened.load()
+    return NormalPhoto(strip_jpeg_metadata(data), (height, width), "jpeg", _grey_hash(opened.convert("L")))
+
+
+def _keeps_pixels(opened: Image.Image, kind: str) -> bool:
+    profile = opened.info.get("icc_profile")
+    is_plain = opened.mode in ("RGB", "L") and (not profile or b"sRGB" in profile)
+    return kind == "JPEG" and is_plain and opened.getexif().get(EXIF_ORIENTATION, 1) in (0, 1)
 
 
 def _to_srgb(image: Image.Image, profile: bytes) -> Image.Image:
@@ -185,46 +225,17 @@ def _to_srgb(image: Image.Image, profile: bytes) -> Image.Image:
 def _to_rgb(image: Image.Image) -> Image.Image:
     if image.mode in ("I;16", "I;16B", "I;16L", "I", "F"):
         # Pillow clips on conversion, which turns 16-bit grey all white; scale instead.
-        values = np.asarray(image, dtype=np.float64)
-        peak = 65535.0 if image.mode != "F" else max(float(values.max(initial=0.0)), 1e-9)
-        return Image.fromarray((values / peak * 255).clip(0, 255).astype(np.uint8)).convert("RGB")
+        if image.mode == "F":
+            values = np.asarray(image, dtype=np.float32)
+            scaled = values * (255 / max(float(values.max(initial=0.0)), 1e-9))
+        else:
+            scaled = np.asarray(image) // 257  # 65535 / 255
+        return Image.fromarray(scaled.clip(0, 255).astype(np.uint8)).convert("RGB")
     if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
         rgba = image.convert("RGBA")
         ground = Image.new("RGBA", rgba.size, (*FLATTEN_RGB, 255))
         return Image.alpha_composite(ground, rgba).convert("RGB")
     return image.convert("RGB")
-
-
-def strip_jpeg_metadata(data: bytes) -> bytes:
-    """The same JPEG without APP1–APP13, APP15 and comment segments and without trailing bytes.
-
-    APP0 (JFIF) and APP14 (Adobe) stay: they say how to read the colours. Pixels are untouched.
-
-    Raises:
-        ImageFault: `corrupt`, when the segments cannot be followed.
-    """
-    kept = [b"\xff\xd8"]
-    position = 2
-    while True:
-        while data[position : position + 2] == b"\xff\xff":
-            position += 1
-        marker = data[position : position + 2]
-        if len(marker) < 2 or marker[0] != 0xFF:
-            raise ImageFault(Reason.CORRUPT, "JPEG: no marker where one must stand")
-        if marker[1] == 0xDA:
-            end = data.rfind(b"\xff\xd9")
-            if end < position:
-                raise ImageFault(Reason.TRUNCATED, "JPEG: no end marker")
-            kept.append(data[position : end + 2])
-            return b"".join(kept)
-        length = int.from_bytes(data[position + 2 : position + 4], "big")
-        segment = data[position : position + 2 + length]
-        if length < 2 or len(segment) < 2 + length:
-            raise ImageFault(Reason.TRUNCATED, "JPEG: a segment is cut")
-        is_metadata = marker[1] == 0xFE or (0xE1 <= marker[1] <= 0xEF and marker[1] != 0xEE)
-        if not is_metadata:
-            kept.append(segment)
-        position += 2 + length
 
 
 def encode_png(array: npt.NDArray[np.uint8] | npt.NDArray[np.uint16]) -> bytes:
@@ -254,7 +265,11 @@ def perceptual_hash(rgb: RgbImage) -> str:
 
     Source: the common "pHash": 32x32 grey, DCT-II, the 8x8 lowest frequencies against their median.
     """
-    grey = Image.fromarray(rgb).convert("L").resize((_DCT_SIDE, _DCT_SIDE), Image.Resampling.BOX)
+    return _grey_hash(Image.fromarray(rgb).convert("L"))
+
+
+def _grey_hash(picture: Image.Image) -> str:
+    grey = picture.resize((_DCT_SIDE, _DCT_SIDE), Image.Resampling.BOX)
     steps = np.arange(_DCT_SIDE)
     basis = np.cos(np.pi / _DCT_SIDE * (steps[None, :] + 0.5) * steps[:_HASH_SIDE, None])
     low = basis @ np.asarray(grey, dtype=np.float64) @ basis.T
@@ -262,11 +277,43 @@ def perceptual_hash(rgb: RgbImage) -> str:
     return np.packbits(bits).tobytes().hex()
 
 
-class ImageStore:
-    """Pictures of one workspace, named by the sha256 of their bytes; writing twice is harmless."""
+def original_path(content_sha256: str) -> str:
+    """Where `ImageStore.put_original` keeps fetched bytes, by their `Provenance.content_sha256`."""
+    return f"originals/{content_sha256[:2]}/{content_sha256}"
 
-    def __init__(self, root: Path) -> None:
+
+def sync_files(paths: Iterable[Path]) -> None:
+    """Make written files and their directory entries durable, several at once: the disk joins such requests.
+
+    Raises:
+        OSError: the disk refused.
+    """
+    files = sorted(set(paths))
+    with ThreadPoolExecutor(_SYNCS_AT_ONCE, "sync") as pool:
+        list(pool.map(_sync, files))
+        list(pool.map(_sync, sorted({path.parent for path in files})))
+
+
+def _sync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+class ImageStore:
+    """Pictures of one workspace, named by the sha256 of their bytes; writing twice is harmless.
+
+    Args:
+        root: of the workspace.
+        syncs: make every picture durable at once. Without it whoever writes calls `sync_files` before any
+            row names the pictures.
+    """
+
+    def __init__(self, root: Path, *, syncs: bool = True) -> None:
         self.root = root
+        self._syncs = syncs
 
     def path(self, ref: ImageRef) -> Path:
         """Absolute path of a stored picture."""
@@ -279,16 +326,44 @@ class ImageStore:
         height, width = photo.rgb.shape[:2]
         return self._put(photo.jpeg_as_is, (height, width), "jpeg")
 
+    def put_normal(self, photo: NormalPhoto) -> ImageRef:
+        """Store a photo that already has its stored form."""
+        return self._put(photo.data, photo.size_hw, photo.format)
+
+    def put_original(self, data: bytes) -> str:
+        """Keep fetched bytes as they came; gives the path relative to the workspace.
+
+        They may hold personal metadata and anything else: nothing but a takedown or the owner may touch them,
+        and no export.
+        """
+        path = original_path(sha256_hex(data))
+        self._write(self.root / path, data)
+        return path
+
     def put_array(self, array: npt.NDArray[np.uint8] | npt.NDArray[np.uint16]) -> ImageRef:
         """Store an RGB picture or a grey layer losslessly; shapes and errors as `encode_png`."""
         return self._put(encode_png(array), (array.shape[0], array.shape[1]), "png")
 
     def _put(self, data: bytes, size_hw: tuple[int, int], kind: str) -> ImageRef:
         ref = ImageRef(sha256_hex(data), size_hw, kind)
-        target = self.path(ref)
-        if not target.exists():
-            write_bytes(target, data)
+        self._write(self.path(ref), data)
         return ref
+
+    def _write(self, target: Path, data: bytes) -> None:
+        # A file that is there may have lost its bytes with the power, before it was synced.
+        if target.exists() and target.stat().st_size == len(data) and target.read_bytes() == data:
+            return
+        if self._syncs:
+            write_bytes(target, data)
+            return
+        target.parent.mkdir(parents=True, exist_ok=True)
+        temporary = target.parent / f".tmp-{secrets.token_hex(8)}"
+        try:
+            temporary.write_bytes(data)
+            temporary.replace(target)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
 
     def read_bytes(self, ref: ImageRef) -> bytes:
         """The stored bytes, checked against their name.

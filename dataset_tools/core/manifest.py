@@ -35,6 +35,9 @@ from dataset_tools.core.rows import (
 
 SCHEMA_VERSION = 1
 
+# Ten times what 10^7 images need at 64 to a shard; a header that names more is damaged.
+MAX_SHARDS = 1_600_000
+
 _INPUTS_KEY = b"maskset.inputs"
 
 _Record = TypeVar("_Record", Sample, Rejection)
@@ -173,7 +176,7 @@ def _open_parquet(path: Path) -> pq.ParquetFile:
     try:
         return pq.ParquetFile(path)
     except (OSError, pa.ArrowException) as error:
-        raise ManifestError(f"cannot read {path}: {error}") from error
+        raise ManifestError(f"cannot read {path}: {' '.join(str(error).split())}") from error
 
 
 def _read_rows(path: Path) -> list[dict[str, Any]]:
@@ -181,7 +184,7 @@ def _read_rows(path: Path) -> list[dict[str, Any]]:
     try:
         return list(parquet.read().to_pylist())
     except (OSError, pa.ArrowException) as error:
-        raise ManifestError(f"cannot read {path}: {error}") from error
+        raise ManifestError(f"cannot read {path}: {' '.join(str(error).split())}") from error
     finally:
         parquet.close()
 
@@ -206,6 +209,8 @@ class Manifest:
         try:
             self._counts = ShardCounts(**{name: int(value) for name, value in self.header["counts"].items()})
             self._shards = int(self.header["shards"])
+            if not 0 <= self._shards <= MAX_SHARDS:
+                raise ValueError(f"{self._shards} shards")
         except (AttributeError, KeyError, TypeError, ValueError, OverflowError) as error:
             raise ManifestError(f"{directory / 'header.json'} lacks a proper entry: {error!r}") from error
 
@@ -261,7 +266,7 @@ class Manifest:
             canonical_json({**row, "provenance": {**row["provenance"], "retrieved_at": ""}})
             for row in map(sample_to_row, self.samples())
         )
-        dropped = sorted(canonical_json(rejection_to_row(item)) for item in self.rejections())
+        dropped = sorted(canonical_json({**rejection_to_row(item), "due": ""}) for item in self.rejections())
         return sha256_hex("\n".join([*rows, "--", *dropped]).encode())
 
 

@@ -21,6 +21,8 @@ class Reason(StrEnum):
     NOT_A_FILE = "not_a_file"
     PERMISSION = "permission"
     LICENCE = "licence"
+    TOMBSTONE = "tombstone"
+    HASH_BLOCKLIST = "hash_blocklist"
     # archives
     SPECIAL_FILE = "special_file"
     NESTED_ARCHIVE = "nested_archive"
@@ -39,6 +41,9 @@ class Reason(StrEnum):
     TOO_MANY_PIXELS = "too_many_pixels"
     ASPECT_RATIO = "aspect_ratio"
     BOMB_METADATA = "bomb_metadata"
+    DECODE_BUDGET = "decode_budget"
+    DECODER_CRASH = "decoder_crash"
+    WORKER_LOST = "worker_lost"
     # annotations
     JSON = "json"
     SCHEMA = "schema"
@@ -60,6 +65,7 @@ class Reason(StrEnum):
     NEAR_DUPLICATE = "near_duplicate"
     NO_FACE = "no_face"
     FACE_TOO_SMALL = "face_too_small"
+    FACE_TRUNCATED = "face_truncated"
     BLURRED = "blurred"
     EXPOSURE = "exposure"
     # overlay

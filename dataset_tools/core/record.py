@@ -246,6 +246,8 @@ class Rejection:
         derived: True when a child could not be made; the parent itself is kept.
         retryable: the same item may succeed later.
         tries: attempts made.
+        due: UTC, ISO 8601, before which the host does not want to be asked again; "" when it named no time.
+            A clock time, so canonical comparison leaves it out.
     """
 
     stage: str
@@ -257,3 +259,4 @@ class Rejection:
     derived: bool = False
     retryable: bool = False
     tries: int = 1
+    due: str = ""

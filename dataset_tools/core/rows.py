@@ -128,6 +128,7 @@ REJECTION_SCHEMA = pa.schema(
         ("derived", pa.bool_()),
         ("retryable", pa.bool_()),
         ("tries", pa.int32()),
+        ("due", pa.string()),
     ]
 )
 

@@ -10,20 +10,16 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-import multiprocessing
-import os
 import shutil
-import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol
 
-from dataset_tools.core.errors import ItemFault, ServiceError, SuiteError
+from dataset_tools.core.engine import Executor, LocalExecutor
+from dataset_tools.core.errors import ItemFault, SuiteError
 from dataset_tools.core.images import ImageStore
 from dataset_tools.core.manifest import (
     Manifest,
@@ -40,9 +36,6 @@ from dataset_tools.core.reasons import Reason
 from dataset_tools.core.record import Rejection, Sample
 
 _log = logging.getLogger(__name__)
-
-_Shard = TypeVar("_Shard")
-_Result = TypeVar("_Result")
 
 
 class Item(Protocol):
@@ -142,72 +135,6 @@ def each(
             results = [reject(sample, stage, Reason.INTERNAL, f"{type(error).__name__}: {error}")]
         yield from results
         progress.advance()
-
-
-class Executor(Protocol):
-    """Runs a picklable function over shards, in any order, on any number of machines."""
-
-    def map_shards(
-        self, function: Callable[[_Shard], _Result], shards: Sequence[_Shard]
-    ) -> Iterator[_Result]:
-        """Results in order of completion."""
-
-
-_worker_function: Callable[[Any], Any] | None = None
-
-
-def _install(function: Callable[[Any], Any]) -> None:
-    global _worker_function
-    _worker_function = function
-    threading.Thread(target=_die_with_parent, daemon=True).start()
-
-
-def _die_with_parent() -> None:
-    # A pool's process whose parent was killed would wait for work for ever and keep its memory.
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        parent.join()
-        os._exit(1)
-
-
-def _call(shard: Any) -> Any:
-    assert _worker_function is not None
-    return _worker_function(shard)
-
-
-@dataclass(frozen=True, slots=True)
-class LocalExecutor:
-    """Processes of this machine; one worker, or one shard, runs in the calling process."""
-
-    workers: int = 1
-
-    def map_shards(
-        self, function: Callable[[_Shard], _Result], shards: Sequence[_Shard]
-    ) -> Iterator[_Result]:
-        """As `Executor.map_shards`.
-
-        Raises:
-            ServiceError: a worker process was killed; finished shards stay, a rerun does the rest.
-        """
-        if self.workers <= 1 or len(shards) <= 1:
-            yield from map(function, shards)
-            return
-        # The function travels once per process, so a model it holds is loaded once per process.
-        context = multiprocessing.get_context("spawn")
-        count = min(self.workers, len(shards))
-        with ProcessPoolExecutor(count, context, initializer=_install, initargs=(function,)) as pool:
-            futures = [pool.submit(_call, shard) for shard in shards]
-            try:
-                for future in as_completed(futures):
-                    yield future.result()
-            except BrokenProcessPool as error:
-                raise ServiceError(
-                    "a worker process was killed (out of memory?); run the same command again to "
-                    "resume, perhaps with fewer workers"
-                ) from error
-            finally:
-                for future in futures:
-                    future.cancel()
 
 
 @dataclass(frozen=True, slots=True)
@@ -339,7 +266,7 @@ def run_stage(
     if todo:
         plan = stage.plan(parent.samples() if parent is not None else iter(()))
         chosen = executor if executor is not None and stage.parallel else LocalExecutor()
-        inline = len(todo) == 1 or (isinstance(chosen, LocalExecutor) and chosen.workers <= 1)
+        inline = isinstance(chosen, LocalExecutor) and chosen.is_inline(todo)
         with progress(stage.name, sum(map(_size, todo))) as bar:
             work = _ShardWork(stage, plan, directory, images.root, bar if inline else None)
             for counts in chosen.map_shards(work, todo):

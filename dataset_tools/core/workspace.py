@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from dataset_tools.core.errors import WorkspaceBusy
-from dataset_tools.core.files import digest_json
+from dataset_tools.core.files import digest_json, disk_faults
 from dataset_tools.core.images import ImageStore
 from dataset_tools.core.manifest import Manifest
 
@@ -54,32 +54,45 @@ class Workspace:
     def lock(self) -> Iterator[None]:
         """Hold the workspace for writing; the kernel frees it when this process dies.
 
-        What killed runs left half-made at the top of the workspace is removed.
+        What killed runs left half-made in the workspace is removed.
 
         Raises:
             WorkspaceBusy: another process holds it; names that process.
+            ServiceError: the workspace lies on a full or read-only disk.
         """
-        self.root.mkdir(parents=True, exist_ok=True)
         path = self.root / ".lock"
-        with path.open("a+") as stream:
+        with disk_faults(path):
+            self.root.mkdir(parents=True, exist_ok=True)
+            stream = path.open("a+")
+        with stream:
             try:
                 fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 stream.seek(0)
                 holder = stream.read(500).strip() or "unknown process"
                 raise WorkspaceBusy(f"{self.root} is in use by {holder}") from None
-            stream.truncate(0)
-            stream.write(
-                json.dumps({"pid": os.getpid(), "host": socket.gethostname(), "command": sys.argv[:3]})
-            )
-            stream.flush()
-            self._sweep()
-            yield
+            # A holder that ended by itself wiped its name off; one that was killed could not.
+            stream.seek(0)
+            self._sweep(everywhere=bool(stream.read(1)))
+            with disk_faults(path):
+                stream.truncate(0)
+                stream.write(
+                    json.dumps({"pid": os.getpid(), "host": socket.gethostname(), "command": sys.argv[:3]})
+                )
+                stream.flush()
+            try:
+                yield
+            finally:
+                stream.truncate(0)
 
-    def _sweep(self) -> None:
-        # Half-made folders of killed runs: all who write here hold the lock, so nobody needs them.
-        for left in self.root.glob(".tmp-*"):
-            if left.is_dir():
-                shutil.rmtree(left, ignore_errors=True)
+    def _sweep(self, *, everywhere: bool) -> None:
+        # What killed runs left half-made: all who write here hold the lock, so nobody needs it. Looking
+        # through millions of pictures takes its time, so it is only done when there is a reason.
+        left = list(self.root.glob(".tmp-*"))
+        for folder in ("objects", "manifests") if everywhere else ():
+            left.extend((self.root / folder).rglob(".tmp-*"))
+        for path in left:
+            if path.is_dir():
+                shutil.rmtree(path, ignore_errors=True)
             else:
-                left.unlink(missing_ok=True)
+                path.unlink(missing_ok=True)

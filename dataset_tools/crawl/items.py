@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any, Protocol, Self
+from typing import Annotated, Any, Protocol, Self, runtime_checkable
 
 from pydantic import Field, StringConstraints
 
@@ -69,6 +69,33 @@ class Content(Protocol):
         """
 
 
+@runtime_checkable
+class Streamed(Protocol):
+    """Content or labels out of one stream: a single process should read them, about in their order."""
+
+    def held(self, max_bytes: int) -> Any:
+        """The same in memory, ready for any process.
+
+        Raises:
+            FetchFault: as `Content.read`.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """Content that is in memory.
+
+    Attributes:
+        data: the whole picture file.
+    """
+
+    data: bytes
+
+    def read(self, max_bytes: int) -> bytes:
+        """The data; whoever held it has checked its size."""
+        return self.data
+
+
 @dataclass(frozen=True, slots=True)
 class SourceItem:
     """One picture to fetch, or one input that is already known to be bad.
@@ -103,6 +130,24 @@ class SourceItem:
     def is_remote(self) -> bool:
         """True when `uri` is a URL."""
         return self.uri.startswith(("http://", "https://"))
+
+    @property
+    def is_streamed(self) -> bool:
+        """True when this process must read it before another one works on it, see `held`."""
+        return isinstance(self.content, Streamed)
+
+    def held(self, max_bytes: int) -> SourceItem:
+        """The same item with what comes out of a stream in memory.
+
+        Raises:
+            FetchFault: it cannot be had, or has more than `max_bytes` bytes.
+        """
+        content, annotation = self.content, self.annotation
+        return replace(
+            self,
+            content=content.held(max_bytes) if isinstance(content, Streamed) else content,
+            annotation=annotation.held(max_bytes) if isinstance(annotation, Streamed) else annotation,
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""What a site says about robots: robots.txt (RFC 9309) and the X-Robots-Tag header. Pure parsing.
+"""What a site says about robots: robots.txt (RFC 9309), X-Robots-Tag, TDM reservation. Pure parsing.
 
 `urllib.robotparser` is not used: it takes the first matching rule instead of the longest and knows no `*`
 or `$`, so it reads common files wrongly in both directions.
@@ -6,6 +6,8 @@ or `$`, so it reads common files wrongly in both directions.
 
 from __future__ import annotations
 
+import json
+import math
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -22,9 +24,15 @@ _UNRESERVED = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz012
 
 @dataclass(frozen=True, slots=True)
 class RobotsRules:
-    """The rules of one robots.txt that apply to us: (path pattern, is allowed)."""
+    """The rules of one robots.txt that apply to us.
+
+    Attributes:
+        rules: (path pattern, is allowed).
+        crawl_delay_s: the pause asked for; no part of RFC 9309, but many files say it.
+    """
 
     rules: tuple[tuple[str, bool], ...] = ()
+    crawl_delay_s: float = 0.0
 
     def allows(self, target: str) -> bool:
         """Whether a path with its query may be fetched: the longest matching pattern decides."""
@@ -40,6 +48,7 @@ def parse_robots(text: str) -> RobotsRules:
         text: content of a robots.txt; anything unknown in it is skipped.
     """
     groups: dict[str, list[tuple[str, bool]]] = {}
+    delays: dict[str, float] = {}
     agents: list[str] = []
     in_rules = False
     for line in text.splitlines():
@@ -55,7 +64,20 @@ def parse_robots(text: str) -> RobotsRules:
             if value:
                 for agent in agents:
                     groups[agent].append((_normal_path(value), word == "allow"))
-    return RobotsRules(tuple(groups.get(PRODUCT_TOKEN, groups.get("*", []))))
+        elif word == "crawl-delay":
+            in_rules = True
+            for agent in agents:
+                delays[agent] = max(delays.get(agent, 0.0), _seconds(value))
+    ours = PRODUCT_TOKEN if PRODUCT_TOKEN in groups else "*"
+    return RobotsRules(tuple(groups.get(ours, [])), delays.get(ours, 0.0))
+
+
+def _seconds(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        return 0.0
+    return value if math.isfinite(value) and value > 0 else 0.0
 
 
 def _normal_path(path: str) -> str:
@@ -108,3 +130,43 @@ def opt_out_word(headers: Iterable[str]) -> str | None:
             if is_for_us and word in OPT_OUT_WORDS:
                 return word
     return None
+
+
+@dataclass(frozen=True, slots=True)
+class Reservation:
+    """One entry of a `/.well-known/tdmrep.json`.
+
+    Attributes:
+        location: path pattern, written as in robots.txt.
+        is_reserved: text and data mining is reserved there.
+        policy: URL of the terms; "" when none is stated.
+    """
+
+    location: str
+    is_reserved: bool
+    policy: str = ""
+
+
+def parse_reservations(text: str) -> tuple[Reservation, ...]:
+    """Entries of a tdmrep.json (TDM Reservation Protocol, W3C community group report); () when it is none."""
+    try:
+        values = json.loads(text)
+    except (ValueError, RecursionError):
+        return ()
+    entries = values if isinstance(values, list) else [values]
+    return tuple(
+        Reservation(
+            _normal_path(entry["location"]),
+            is_reserved=str(entry.get("tdm-reservation")) == "1",
+            policy=policy if isinstance(policy := entry.get("tdm-policy", ""), str) else "",
+        )
+        for entry in entries
+        if isinstance(entry, dict) and isinstance(entry.get("location"), str)
+    )
+
+
+def reservation_of(entries: Iterable[Reservation], target: str) -> Reservation | None:
+    """The entry that speaks of a path with its query: the longest pattern, a reservation before a grant."""
+    path = _normal_path(target or "/")
+    matching = [entry for entry in entries if _matches(entry.location, path)]
+    return max(matching, key=lambda entry: (len(entry.location), entry.is_reserved), default=None)

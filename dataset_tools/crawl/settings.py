@@ -41,13 +41,16 @@ class FetchSettings(Settings):
         deadline_s: network time of one item over all its tries and redirects; waiting for one's turn at a
             host does not count.
         idle_s: longest silence of a server.
+        min_bytes_per_s, min_rate_over_s: a body that comes slower than that over that time is given up; 0
+            bytes for any rate.
         max_bytes: of one file.
         max_redirects: followed for one item.
         tries: for no answer, 408, 429 and 5xx; other answers are final.
         retry_pause_s: before the second try, doubled each time, with jitter.
         retry_after_cap_s: a longer Retry-After gives the item up as "again later".
         per_host: downloads at once from one host and port.
-        host_pause_s: between the starts of two requests to one host and port.
+        host_pause_s: between the starts of two requests to one host and port; it grows while the host
+            answers with errors or slowly, and when robots.txt asks for more. 0 keeps to 0.
         give_up_after: requests to one host and port in a row that got no answer at all, before the rest of
             its items are given up as "again later".
         concurrency: downloads at once in all.
@@ -55,6 +58,8 @@ class FetchSettings(Settings):
 
     deadline_s: float = Field(default=60.0, gt=0)
     idle_s: float = Field(default=10.0, gt=0)
+    min_bytes_per_s: float = Field(default=1024.0, ge=0)
+    min_rate_over_s: float = Field(default=10.0, gt=0)
     max_bytes: int = Field(default=DEFAULT_LIMITS.max_bytes, ge=1)
     max_redirects: int = Field(default=5, ge=0, le=20)
     tries: int = Field(default=3, ge=1, le=10)
@@ -75,6 +80,22 @@ class PhotoSettings(Settings):
     max_aspect: float = Field(default=DEFAULT_LIMITS.max_aspect, ge=1)
 
 
+class DecodeSettings(Settings):
+    """Worker processes that decode pictures, and what one picture may cost; see `WorkLimits`.
+
+    Attributes:
+        workers: pictures decoded at once; each is a process of its own.
+        cpu_s: processor time.
+        wall_s: time in all.
+        memory_mb: memory above what the worker itself needs, in MiB.
+    """
+
+    workers: int = Field(default=2, ge=1, le=64)
+    cpu_s: float = Field(default=10.0, gt=0)
+    wall_s: float = Field(default=30.0, gt=0)
+    memory_mb: int = Field(default=1024, ge=64)
+
+
 class CrawlSettings(Settings):
     """What to collect, from where, and how politely.
 
@@ -82,11 +103,12 @@ class CrawlSettings(Settings):
         sources: at least one is needed to crawl; see `SOURCES`.
         contact: address or page that the User-Agent names, so that a site owner can reach you.
         respect_robots: obey robots.txt (RFC 9309).
-        respect_opt_out: obey X-Robots-Tag noai, noimageai, noindex, noimageindex, noml.
+        respect_opt_out: obey X-Robots-Tag noai, noimageai, noindex, noimageindex, noml, and the TDM
+            reservation of a header or of /.well-known/tdmrep.json.
         allow_origins: exact origins such as "http://127.0.0.1:8000" that may be fetched although their
             address is not public.
-        fetch, photos: limits.
-        decode_threads: pictures decoded at once.
+        fetch, photos, decode: limits.
+        keep_originals: keep the fetched bytes too, as they came, under `originals/` of the workspace.
     """
 
     sources: tuple[Source, ...] = ()
@@ -96,7 +118,8 @@ class CrawlSettings(Settings):
     allow_origins: tuple[Annotated[str, Field(pattern=r"^https?://[^/?#@\s]+/?$")], ...] = ()
     fetch: FetchSettings = FetchSettings()
     photos: PhotoSettings = PhotoSettings()
-    decode_threads: int = Field(default=2, ge=1, le=64)
+    decode: DecodeSettings = DecodeSettings()
+    keep_originals: bool = False
 
     @field_validator("sources")
     @classmethod

@@ -5,43 +5,34 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dataset_tools.core.errors import FetchFault, ItemFault, ServiceError, SuiteError
-from dataset_tools.core.files import sha256_hex
-from dataset_tools.core.images import DecodedPhoto, ImageStore, decode_photo, perceptual_hash
+from dataset_tools.core.decoding import WorkerPool, WorkLimits
+from dataset_tools.core.errors import FetchFault, ItemFault, SuiteError
+from dataset_tools.core.images import ImageStore, original_path, sync_files
 from dataset_tools.core.progress import Progress
 from dataset_tools.core.reasons import Reason
-from dataset_tools.core.record import (
-    ImageRef,
-    Provenance,
-    Rejection,
-    Sample,
-    Split,
-    sample_id,
-    sorted_pairs,
-)
-from dataset_tools.crawl.hosts import CrawlMemory
-from dataset_tools.crawl.items import Labels, SourceItem
-from dataset_tools.crawl.local import read_local
+from dataset_tools.core.record import Rejection, Sample
+from dataset_tools.core.tombstones import Tombstones, current_tombstones
+from dataset_tools.crawl.hosts import Backlog, CrawlMemory
+from dataset_tools.crawl.items import SourceItem
+from dataset_tools.crawl.keeping import STAGE, Keeper, Result, cannot_write
 from dataset_tools.crawl.settings import CrawlSettings
 
 if TYPE_CHECKING:
-    from dataset_tools.crawl.fetch import Fetched, Fetcher
+    from dataset_tools.crawl.fetch import Fetcher
+
+STREAM_READERS = 4  # items out of a stream that are in memory at once
 
 _log = logging.getLogger(__name__)
-
-Result = Sample | Rejection
 
 
 class CrawlStage:
     """Fetches, decodes and stores pictures.
 
     Not parallel over processes: one process keeps the promises made to each host. Within it, downloads
-    run together and pictures are decoded by a few threads.
+    run together; pictures are decoded and stored by disposable worker processes.
 
     Args:
         settings: what to collect and how.
@@ -49,8 +40,8 @@ class CrawlStage:
         listing: `listing_digest` of the items, so that a run over changed sources is another run.
     """
 
-    name = "crawl"
-    version = "1"
+    name = STAGE
+    version = "2"
     parallel = False
 
     def __init__(self, settings: CrawlSettings, seed: int, listing: str = "") -> None:
@@ -58,12 +49,22 @@ class CrawlStage:
         self.seed = seed
         self.listing = listing
         self._memory = CrawlMemory()
+        self._pools: dict[Path, WorkerPool] = {}
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_memory": CrawlMemory(), "_pools": {}}  # both belong to this process
 
     @property
     def config(self) -> dict[str, Any]:
         """Settings that decide the rows, the seed and the listing; not how many run at once."""
         settings = self.settings.model_dump(
-            mode="json", exclude={"contact": True, "decode_threads": True, "fetch": {"concurrency"}}
+            mode="json",
+            exclude={
+                "contact": True,
+                "decode": {"workers"},
+                "fetch": {"concurrency"},
+                "keep_originals": True,
+            },
         )
         return {**settings, "seed": self.seed, "listing": self.listing}
 
@@ -79,8 +80,21 @@ class CrawlStage:
         progress: Progress,
     ) -> Iterator[Result]:
         """Fetch one shard; results come in the order of the items, whatever order they finished in."""
-        for results in asyncio.run(self._crawl(items, images, progress)):
+        found = asyncio.run(self._crawl(items, images, progress))
+        self._make_durable(found, images)
+        for results in found:
             yield from results
+
+    def _make_durable(self, found: Iterable[list[Result]], images: ImageStore) -> None:
+        """Sync the pictures of a shard, all together, before any row of it is written."""
+        samples = [item for results in found for item in results if isinstance(item, Sample)]
+        paths = [images.path(sample.image) for sample in samples]
+        if self.settings.keep_originals:
+            paths += [images.root / original_path(sample.provenance.content_sha256) for sample in samples]
+        try:
+            sync_files(paths)
+        except OSError as error:
+            raise cannot_write(images.root, error) from error
 
     async def _crawl(
         self, items: Sequence[SourceItem], images: ImageStore, progress: Progress
@@ -88,25 +102,46 @@ class CrawlStage:
         # Imported here: `build-dataset --help` must not pay for the HTTP client.
         from dataset_tools.crawl.fetch import Fetcher
 
-        with ThreadPoolExecutor(self.settings.decode_threads, "decode") as pool:
-            async with Fetcher(self.settings, self.seed, self._memory) as fetcher:
-                work = (self._one(item, fetcher, pool, images, progress) for item in items)
-                return await asyncio.gather(*work)
+        backlog = Backlog()
+        stones = current_tombstones(images.root)
+        pool = self._pool(images.root)
+        async with Fetcher(self.settings, self.seed, self._memory, backlog=backlog) as fetcher:
+            readers = asyncio.Semaphore(STREAM_READERS)
+            work = (self._one(item, fetcher, pool, backlog, stones, progress, readers) for item in items)
+            return await asyncio.gather(*work)
+
+    def _pool(self, root: Path) -> WorkerPool:
+        """The workers that store under `root`; they outlive a shard and end with the stage object."""
+        if root not in self._pools:
+            decode = self.settings.decode
+            limits = WorkLimits(decode.cpu_s, decode.wall_s, decode.memory_mb << 20)
+            keeper = Keeper(root, self.settings.image_limits, self.settings.keep_originals)
+            self._pools[root] = WorkerPool(keeper, decode.workers, limits)
+        return self._pools[root]
 
     async def _one(
         self,
         item: SourceItem,
         fetcher: Fetcher,
-        pool: ThreadPoolExecutor,
-        images: ImageStore,
+        pool: WorkerPool,
+        backlog: Backlog,
+        stones: Tombstones,
         progress: Progress,
+        readers: asyncio.Semaphore,
     ) -> list[Result]:
-        loop = asyncio.get_running_loop()
         try:
             if item.fault is not None:
                 raise FetchFault(item.fault.reason, item.fault.detail)
-            fetched = await fetcher.fetch(item.uri) if item.is_remote else None
-            return await loop.run_in_executor(pool, self._keep, item, fetched, images)
+            if item.is_streamed:
+                async with readers:
+                    held = await asyncio.to_thread(item.held, self.settings.image_limits.max_bytes)
+                    return list(await pool.run(held, None, ()))
+            if not item.is_remote:
+                return list(await pool.run(item, None, ()))
+            stones.refuse_url(item.uri)
+            fetched = await fetcher.fetch(item.uri)
+            with backlog.holding(len(fetched.body)):
+                return list(await pool.run(item, fetched.body, fetched.evidence))
         except ItemFault as fault:
             return [_rejection(item, fault)]
         except SuiteError:
@@ -117,90 +152,15 @@ class CrawlStage:
         finally:
             progress.advance()
 
-    def _keep(self, item: SourceItem, fetched: Fetched | None, images: ImageStore) -> list[Result]:
-        """Decode, store and describe one picture (runs in a thread)."""
-        limits = self.settings.image_limits
-        body = fetched.body if fetched is not None else _read(item, limits.max_bytes)
-        photo = decode_photo(body, limits)
-        height, width = photo.rgb.shape[:2]
-        annotation = item.annotation
-        labels = annotation.read((height, width), limits) if annotation is not None else Labels()
-        image = _store(images, photo)
-        identity = sample_id(image)
-        sample = Sample(
-            id=identity,
-            image=image,
-            provenance=_provenance(item, fetched, sha256_hex(body)),
-            group=item.group or identity,
-            phash=perceptual_hash(photo.rgb),
-            instances=labels.instances,
-            split=annotation.split if annotation is not None else Split.UNASSIGNED,
-            is_labelled=annotation is not None and not labels.faults,
-        )
-        return [sample, *_lost_annotations(item, identity, labels)]
-
-
-def _read(item: SourceItem, max_bytes: int) -> bytes:
-    if item.content is not None:
-        return item.content.read(max_bytes)
-    return read_local(Path(item.uri), max_bytes)
-
-
-def _store(images: ImageStore, photo: DecodedPhoto) -> ImageRef:
-    try:
-        return images.put_photo(photo)
-    except OSError as error:
-        # A full disk is not the picture's fault: stop here, a rerun goes on.
-        raise ServiceError(
-            f"cannot write pictures to {images.root}: {error.strerror}; then run again to resume"
-        ) from error
-
-
-def _provenance(item: SourceItem, fetched: Fetched | None, content_sha256: str) -> Provenance:
-    facts = dict(item.evidence) | dict(fetched.evidence if fetched is not None else ())
-    if item.name:
-        facts["name"] = item.name
-    return Provenance(
-        source=item.source,
-        item_key=item.key,
-        licence=item.licence,
-        url=item.uri if fetched is not None else "",
-        author=item.author,
-        retrieved_at=_utc_now(),
-        content_sha256=content_sha256,
-        evidence=sorted_pairs(facts),
-    )
-
-
-def _utc_now() -> str:
-    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-
-
-def _lost_annotations(item: SourceItem, identity: str, labels: Labels) -> Iterator[Rejection]:
-    used: set[str] = set()
-    for name, fault in labels.faults:
-        key = f"{item.key}#{name}"
-        while key in used:
-            key += "+"
-        used.add(key)
-        yield Rejection(
-            stage=CrawlStage.name,
-            item_key=key,
-            reason=fault.reason,
-            detail=f"{fault.detail}; the picture is kept as unlabelled",
-            sample_id=identity,
-            source=item.source,
-            derived=True,
-        )
-
 
 def _rejection(item: SourceItem, fault: ItemFault) -> Rejection:
     return Rejection(
-        stage=CrawlStage.name,
+        stage=STAGE,
         item_key=item.key,
         reason=fault.reason,
         detail=str(fault),
         source=item.source,
         retryable=fault.retryable,
         tries=fault.tries,
+        due=fault.due,
     )

@@ -1,7 +1,9 @@
 """The AIZOO face-mask detector: an SSD that finds faces and says whether they wear a mask.
 
 Network: 260x260, 1.01 M parameters, published by AIZOOTech/FaceMaskDetection (MIT). Anchors, decoding and
-suppression are pure numpy here; OpenCV runs the network.
+suppression are pure numpy here; OpenCV runs the network without its dead channels (`slim_caffe`). Of what was
+tried on one core that is the fastest: 10.2 ms a picture, the whole network 16.4; ONNX Runtime 15.3 (13.9
+without dead channels), OpenVINO 15.9 (12.1), LiteRT 17.5; batches of 8 gain nothing.
 """
 
 from __future__ import annotations
@@ -16,8 +18,10 @@ import numpy.typing as npt
 
 from dataset_tools.core.images import RgbImage
 from dataset_tools.core.labels import Wearing
+from dataset_tools.filter.slim_caffe import read_slim_network
 
 Floats = npt.NDArray[np.float64]
+AnyFloats = npt.NDArray[np.floating[Any]]
 
 DETECTOR_NAME = "aizoo-ssd260@1"
 INPUT_SIDE_PX = 260
@@ -34,11 +38,19 @@ _OUTPUTS = ("loc_branch_concat", "cls_branch_concat")
 
 @dataclass(frozen=True, slots=True)
 class DetectedFace:
-    """A face box in pixels (x1, y1 exclusive, clipped to the picture), its score and wearing state."""
+    """A face box, its score and wearing state.
+
+    Attributes:
+        box_xyxy: pixels, x1 and y1 exclusive, clipped to the picture.
+        score: in [0, 1].
+        wearing: masked or unmasked.
+        inside: share of the box's area before clipping that lies inside the picture, in (0, 1].
+    """
 
     box_xyxy: tuple[float, float, float, float]
     score: float
     wearing: Wearing
+    inside: float = 1.0
 
 
 @functools.cache
@@ -85,7 +97,7 @@ def suppress(boxes_xyxy: Floats, scores: Floats, iou_threshold: float = NMS_IOU)
         iou_threshold: a box that overlaps a better one by more is dropped.
     """
     order = np.argsort(-scores, kind="stable")
-    areas = (boxes_xyxy[:, 2] - boxes_xyxy[:, 0]) * (boxes_xyxy[:, 3] - boxes_xyxy[:, 1])
+    areas = _areas(boxes_xyxy)
     kept: list[int] = []
     while order.size:
         best, rest = order[0], order[1:]
@@ -100,7 +112,7 @@ def suppress(boxes_xyxy: Floats, scores: Floats, iou_threshold: float = NMS_IOU)
 
 
 def decode_faces(
-    offsets: Floats, probabilities: Floats, size_hw: tuple[int, int], min_score: float
+    offsets: AnyFloats, probabilities: AnyFloats, size_hw: tuple[int, int], min_score: float
 ) -> tuple[DetectedFace, ...]:
     """Faces of one picture from the network's raw output, best score first.
 
@@ -110,27 +122,33 @@ def decode_faces(
         size_hw: of the picture in pixels.
         min_score: anchors at or below are ignored.
     """
-    scores, classes = probabilities.max(axis=1), probabilities.argmax(axis=1)
-    likely = np.flatnonzero(scores > min_score)
-    boxes = decode_boxes(offsets[likely], anchors_cxcywh()[likely])
+    masked, bare = probabilities[:, 0], probabilities[:, 1]
+    likely = np.flatnonzero(np.maximum(masked, bare) > min_score)
+    likely_scores = probabilities[likely].astype(np.float64)
+    scores, classes = likely_scores.max(axis=1), likely_scores.argmax(axis=1)
+    boxes = decode_boxes(offsets[likely].astype(np.float64), anchors_cxcywh()[likely])
     height, width = size_hw
-    boxes = np.clip(boxes, 0.0, 1.0) * (width, height, width, height)
+    clipped = np.clip(boxes, 0.0, 1.0)
+    inside = _areas(clipped) / _areas(boxes)
+    pixels = clipped * (width, height, width, height)
     faces = []
-    for index in suppress(boxes, scores[likely]):
-        x0, y0, x1, y1 = (float(value) for value in boxes[index])
+    for index in suppress(pixels, scores):
+        x0, y0, x1, y1 = (float(value) for value in pixels[index])
         if x1 > x0 and y1 > y0:
-            anchor = likely[index]
-            faces.append(DetectedFace((x0, y0, x1, y1), float(scores[anchor]), _CLASSES[classes[anchor]]))
+            score, wearing = float(scores[index]), _CLASSES[classes[index]]
+            faces.append(DetectedFace((x0, y0, x1, y1), score, wearing, float(inside[index])))
     return tuple(faces)
+
+
+def _areas(boxes_xyxy: Floats) -> Floats:
+    return (boxes_xyxy[:, 2] - boxes_xyxy[:, 0]) * (boxes_xyxy[:, 3] - boxes_xyxy[:, 1])
 
 
 class AizooDetector:
     """The network, run by OpenCV on the CPU; give it files that `dataset_tools.weights` has verified."""
 
     def __init__(self, caffemodel: Path, prototxt: Path) -> None:
-        import cv2
-
-        self._network: Any = cv2.dnn.readNetFromCaffe(str(prototxt), str(caffemodel))
+        self._network: Any = read_slim_network(prototxt, caffemodel)
 
     def detect(self, image_rgb: RgbImage, min_score: float = 0.5) -> tuple[DetectedFace, ...]:
         """Faces of a (H, W, 3) uint8 RGB picture, best score first.
@@ -145,9 +163,4 @@ class AizooDetector:
         self._network.setInput(blob)
         offsets, probabilities = self._network.forward(list(_OUTPUTS))
         size_hw = (image_rgb.shape[0], image_rgb.shape[1])
-        return decode_faces(
-            offsets.reshape(-1, 4).astype(np.float64),
-            probabilities.reshape(-1, 2).astype(np.float64),
-            size_hw,
-            min_score,
-        )
+        return decode_faces(offsets.reshape(-1, 4), probabilities.reshape(-1, 2), size_hw, min_score)

@@ -3,21 +3,31 @@
 Exact duplicates have the same stored picture; near duplicates differ in few bits of their perceptual hash.
 Ground truth is worth more than a photo: a labelled sample is preferred, and it is never dropped for being
 merely *near* another one, only grouped with it.
+
+A sample costs about 200 bytes while the plan is made, and no object of its own; the search grows as
+`core.hamming` says.
 """
 
 from __future__ import annotations
 
+from array import array
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import combinations
+from hashlib import blake2b
 
+import numpy as np
+import numpy.typing as npt
+
+from dataset_tools.core.hamming import BITS, Hashes, Indices, near_components
+from dataset_tools.core.images import RgbImage, perceptual_hash
 from dataset_tools.core.reasons import Reason
-from dataset_tools.core.record import Sample
+from dataset_tools.core.record import Face, Sample
 
-_BANDS = 4
-_BAND_BITS = 16
-_BAND_MASK = (1 << _BAND_BITS) - 1
+# A face crop is hashed with this much of its surroundings on each side, as a share of the box's side: the
+# outline of head and hair tells people apart better than the middle of a masked face.
+_FACE_MARGIN = 0.25
+_SMALLEST_CROP_PX = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +85,30 @@ def fingerprint(sample: Sample) -> Fingerprint:
     )
 
 
+def face_hash(image_rgb: RgbImage, faces: Sequence[Face]) -> str:
+    """Perceptual hash of the largest face with its surroundings, "" without a face of useful size.
+
+    The same face in two crops of one photo has nearly the same one, where the pictures as wholes differ.
+
+    Args:
+        image_rgb: (H, W, 3) uint8.
+        faces: largest first.
+
+    Returns:
+        16 hex digits as `core.images.perceptual_hash`, or "".
+    """
+    if not faces:
+        return ""
+    x0, y0, x1, y1 = faces[0].box_xyxy
+    across, down = _FACE_MARGIN * (x1 - x0), _FACE_MARGIN * (y1 - y0)
+    height, width = image_rgb.shape[:2]
+    left, right = max(0, round(x0 - across)), min(width, round(x1 + across))
+    top, bottom = max(0, round(y0 - down)), min(height, round(y1 + down))
+    if min(right - left, bottom - top) < _SMALLEST_CROP_PX:
+        return ""
+    return perceptual_hash(np.ascontiguousarray(image_rgb[top:bottom, left:right]))
+
+
 def plan_duplicates(
     prints: Iterable[Fingerprint], *, drop_distance: int, group_distance: int
 ) -> DuplicatePlan:
@@ -87,86 +121,135 @@ def plan_duplicates(
         group_distance: groups of pictures that differ in at most so many bits (0..15) become one, named
             after the alphabetically first. Dropped pictures join groups too: they link what they resemble.
     """
-    ranked = sorted(prints, key=lambda item: (not item.is_labelled, -item.area_px, item.item_key))
+    table = _Prints(prints)
     groups = _Groups()
     dropped: dict[str, Dropped] = {}
-    unique: list[Fingerprint] = []
-    first_of: dict[str, Fingerprint] = {}
-    for item in ranked:
-        original = first_of.setdefault(item.sha256, item)
-        if original is item:
-            unique.append(item)
-        else:
-            groups.join(original.group, item.group)
-            dropped[item.item_key] = Dropped(Reason.DUPLICATE, original.item_key, 0)
-    hashed: dict[int, list[Fingerprint]] = defaultdict(list)
-    for item in unique:
-        if item.phash is not None:
-            hashed[item.phash].append(item)
-    reach = max(drop_distance, group_distance)
-    neighbours: dict[int, list[tuple[int, int]]] = defaultdict(list)
-    for one, other, distance in close_pairs(list(hashed), reach):
-        neighbours[one].append((other, distance))
-        neighbours[other].append((one, distance))
-        if distance <= group_distance:
-            groups.join(hashed[one][0].group, hashed[other][0].group)
-    for alike in hashed.values():
-        for item in alike[1:]:
-            groups.join(alike[0].group, item.group)
-    dropped.update(_near_duplicates(unique, neighbours, drop_distance))
+    is_unique = np.ones(table.count, dtype=bool)
+    for members in _runs_of(table.content):
+        first, *others = sorted(members, key=table.rank)
+        for index in others:
+            is_unique[index] = False
+            groups.join(table.group(first), table.group(index))
+            dropped[table.key(index)] = Dropped(Reason.DUPLICATE, table.key(first), 0)
+    hashed = np.flatnonzero(is_unique & table.has_hash)
+    distinct, place = np.unique(table.phash[hashed], return_inverse=True)
+    for members in _runs_of(near_components(distinct, group_distance)[place]):
+        for index in hashed[members[1:]]:
+            groups.join(table.group(hashed[members[0]]), table.group(index))
+    for members in _runs_of(near_components(distinct, drop_distance)[place]):
+        dropped.update(_near_duplicates(table, hashed[members], drop_distance))
     return DuplicatePlan(dropped, groups.renamed())
 
 
-def _near_duplicates(
-    ranked: Sequence[Fingerprint], neighbours: dict[int, list[tuple[int, int]]], drop_distance: int
-) -> dict[str, Dropped]:
-    kept: dict[int, Fingerprint] = {}  # best kept item by hash
+def _near_duplicates(table: _Prints, members: Indices, drop_distance: int) -> dict[str, Dropped]:
+    kept = _Kept(drop_distance)
     dropped: dict[str, Dropped] = {}
-    for item in ranked:
-        if item.phash is None:
-            continue
-        near = [(0, item.phash), *((distance, other) for other, distance in neighbours[item.phash])]
-        better = [
-            (distance, kept[key]) for distance, key in near if distance <= drop_distance and key in kept
-        ]
-        if better and not item.is_labelled:
-            distance, original = min(better, key=lambda pair: (pair[0], pair[1].item_key))
-            dropped[item.item_key] = Dropped(Reason.NEAR_DUPLICATE, original.item_key, distance)
+    for index in sorted(members.tolist(), key=table.rank):
+        value, key = int(table.phash[index]), table.key(index)
+        nearest = kept.nearest(value)
+        if nearest is not None and not table.is_labelled[index]:
+            dropped[key] = Dropped(Reason.NEAR_DUPLICATE, nearest[1], nearest[0])
         else:
-            kept.setdefault(item.phash, item)
+            kept.add(value, key)
     return dropped
 
 
-def close_pairs(hashes: Sequence[int], max_distance: int) -> Iterator[tuple[int, int, int]]:
-    """Pairs of different 64-bit hashes within a Hamming distance, each once: (one, other, distance).
+class _Prints:
+    """Fingerprints as columns."""
 
-    Hashes are filed under four 16-bit bands. Two that differ in d bits differ in at most d // 4 bits in one
-    of the bands, so looking up all band values that near finds every pair.
+    def __init__(self, prints: Iterable[Fingerprint]) -> None:
+        self._keys, self._groups = _Words(), _Words()
+        content, phash, area = array("Q"), array("Q"), array("q")
+        has_hash, is_labelled = bytearray(), bytearray()
+        for item in prints:
+            self._keys.append(item.item_key)
+            self._groups.append(item.group)
+            # 16 bytes tell any number of pictures apart.
+            content.frombytes(blake2b(item.sha256.encode(), digest_size=16).digest())
+            phash.append(item.phash or 0)
+            has_hash.append(item.phash is not None)
+            area.append(item.area_px)
+            is_labelled.append(item.is_labelled)
+        self.count = len(area)
+        self.content = np.frombuffer(content, dtype=[("high", "u8"), ("low", "u8")])
+        self.phash: Hashes = np.frombuffer(phash, dtype=np.uint64)
+        self.has_hash = np.frombuffer(has_hash, dtype=bool)
+        self.is_labelled = np.frombuffer(is_labelled, dtype=bool)
+        self._area = np.frombuffer(area, dtype=np.int64)
 
-    Args:
-        hashes: distinct values.
-        max_distance: 0..15; the number of look-ups grows with max_distance // 4.
+    def key(self, index: int) -> str:
+        return self._keys[index]
 
-    Source: Norouzi et al., Fast search in Hamming space with multi-index hashing, CVPR 2012.
+    def group(self, index: int) -> str:
+        return self._groups[index]
+
+    def rank(self, index: int) -> tuple[bool, int, str]:
+        """Sorts the item that stays before those that go."""
+        return not self.is_labelled[index], -int(self._area[index]), self.key(index)
+
+
+class _Words:
+    """Many strings in one piece of memory."""
+
+    def __init__(self) -> None:
+        self._bytes = bytearray()
+        self._ends = array("q", [0])
+
+    def append(self, word: str) -> None:
+        # Names of files may hold lone surrogates; they must come back as they were.
+        self._bytes += word.encode("utf-8", "surrogatepass")
+        self._ends.append(len(self._bytes))
+
+    def __getitem__(self, index: int) -> str:
+        piece = self._bytes[self._ends[index] : self._ends[index + 1]]
+        return piece.decode("utf-8", "surrogatepass")
+
+
+def _runs_of(names: npt.NDArray[np.generic]) -> Iterator[Indices]:
+    """Indices of every name that occurs more than once, ascending."""
+    order = np.argsort(names, kind="stable")
+    named = names[order]
+    starts = np.flatnonzero(np.concatenate(([True], named[1:] != named[:-1])))[: len(names)]
+    lengths = np.diff(starts, append=len(names))
+    for start, length in zip(starts[lengths > 1], lengths[lengths > 1], strict=True):
+        yield order[start : start + length]
+
+
+class _Kept:
+    """Hashes that stay, filed so that the nearest within a distance is found among few.
+
+    Cut into distance + 1 bands, two hashes within the distance agree in at least one of them.
     """
-    flips = _flips(max_distance // _BANDS)
-    tables: list[dict[int, list[int]]] = [defaultdict(list) for _ in range(_BANDS)]
-    for value in hashes:
-        found: set[int] = set()
-        for band, table in enumerate(tables):
-            key = (value >> (band * _BAND_BITS)) & _BAND_MASK
-            for flip in flips:
-                found.update(table.get(key ^ flip, ()))
-            table[key].append(value)
-        for other in sorted(found):
-            distance = (value ^ other).bit_count()
-            if distance <= max_distance:
-                yield other, value, distance
+
+    def __init__(self, max_distance: int) -> None:
+        self._distance = max_distance
+        self._width = BITS // (max_distance + 1)
+        self._keys: dict[int, str] = {}
+        self._bands: defaultdict[tuple[int, int], list[int]] = defaultdict(list)
+
+    def add(self, value: int, key: str) -> None:
+        if value not in self._keys:
+            self._keys[value] = key
+            for band in self._bands_of(value):
+                self._bands[band].append(value)
+
+    def nearest(self, value: int) -> tuple[int, str] | None:
+        """Distance and key, of equally near ones the smallest key; None when none is within reach."""
+        if value in self._keys:
+            return 0, self._keys[value]
+        met = {other for band in self._bands_of(value) for other in self._bands.get(band, ())}
+        measured = ((_distance(value, other), other) for other in met)
+        near = [(distance, self._keys[other]) for distance, other in measured if distance <= self._distance]
+        return min(near, default=None)
+
+    def _bands_of(self, value: int) -> Iterator[tuple[int, int]]:
+        mask = (1 << self._width) - 1
+        for band in range(self._distance + 1):
+            yield band, value >> (band * self._width) & mask
 
 
-def _flips(radius: int) -> list[int]:
-    bits = [1 << position for position in range(_BAND_BITS)]
-    return [sum(chosen) for count in range(radius + 1) for chosen in combinations(bits, count)]
+def _distance(one: int, other: int) -> int:
+    return (one ^ other).bit_count()
 
 
 class _Groups:
@@ -185,10 +268,12 @@ class _Groups:
         return root
 
     def join(self, one: str, other: str) -> None:
+        """Put two names into one set."""
         first, second = sorted((self._root(one), self._root(other)))
         if first != second:
             self._parent[second] = first
 
     def renamed(self) -> dict[str, str]:
+        """First name of the set by name, of those that have another one."""
         names = {name: self._root(name) for name in sorted(self._parent)}
         return {name: root for name, root in names.items() if name != root}

@@ -5,6 +5,9 @@ Sharpness and size use one rule, v / (v + h): 0 for nothing, 1/2 at the half val
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
+
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
@@ -55,6 +58,26 @@ def exposure(face_rgb: RgbImage) -> float:
     """
     grey: npt.NDArray[np.uint8] = np.asarray(_grey(face_rgb))
     return float(np.mean((grey > _CRUSHED) & (grey < _BLOWN)))
+
+
+def frontal(pose_deg: Sequence[float]) -> float:
+    """Cosine of the angle between where the face looks and the camera, at least 0; 0 for an unknown pose.
+
+    Args:
+        pose_deg: () or yaw, pitch, roll in degrees; roll does not count.
+    """
+    if not pose_deg:
+        return 0.0
+    return max(math.cos(math.radians(pose_deg[0])) * math.cos(math.radians(pose_deg[1])), 0.0)
+
+
+def inside(box_xyxy: tuple[float, float, float, float], size_hw: tuple[int, int]) -> float:
+    """Share of a box's area that lies inside a picture of that size; 0 for an empty box."""
+    x0, y0, x1, y1 = box_xyxy
+    height, width = size_hw
+    shown = max(min(x1, width) - max(x0, 0.0), 0.0) * max(min(y1, height) - max(y0, 0.0), 0.0)
+    area = (x1 - x0) * (y1 - y0)
+    return shown / area if area > 0 else 0.0
 
 
 def face_size(box_xyxy: tuple[float, float, float, float]) -> float:

@@ -14,24 +14,41 @@ HashDistance = Annotated[int, Field(ge=0, le=15)]
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 
 # Where files lie says nothing about rows: every model file is pinned by its hash.
-_PATH_FIELDS = {"landmarker_path", "aizoo_caffemodel", "aizoo_prototxt"}
+_PATH_FIELDS = frozenset({"landmarker_path", "aizoo_caffemodel", "aizoo_prototxt"})
+# What decides what is found; everything else decides what of it is kept.
+_DETECTION_FIELDS = frozenset(
+    {"detect", "detector", "landmarks", "landmarker", "landmarker_score"} | {"candidate_score", "landmark_px"}
+)
 
 
 class FilterSettings(Settings):
-    """Configuration of the filter.
+    """Configuration of detection and of the filter.
+
+    Changing a threshold (from `min_score` on) does not run a detector again, as long as it stays above the
+    floor of what was recorded: `candidate_score` for `min_score`, `landmark_px` for `min_face_px`.
 
     Attributes:
         detect: False for published face crops: the whole picture is the one face.
         detector: "aizoo" tells masked from unmasked; "mediapipe" leaves the wearing state unknown; "auto"
             takes AIZOO when its weights can be had. `choose_detector` decides once per build.
-        landmarks: find the 478 landmarks and the pose of every face of at least `min_face_px`. Faces that
-            the "mediapipe" detector finds always have them.
+        landmarks: find the 478 landmarks and the pose of faces. Faces that the "mediapipe" detector finds
+            always have them.
         landmarker: "tasks" runs the official bundle in MediaPipe, "wheel" the older networks that a
             MediaPipe wheel carries; "auto" takes the official one when it can be had.
-        min_score: detections below are not faces.
+        landmarker_score: confidence that the landmarker itself asks for; it tells none, so this is the
+            score of a face that only the landmarker found.
+        candidate_score: AIZOO detections from here on are recorded.
+        landmark_px: landmarks are searched on a crop around every face of at least this shorter side that
+            has none from the whole photo.
+        min_score: AIZOO detections below are not faces.
         require_face: drop unlabelled pictures without a face of at least `min_face_px`.
-        min_face_px: shorter side of a face box; ABANet drops faces below 100x100 pixels.
-        min_sharpness: drop unlabelled pictures whose largest face is less sharp (`quality.sharpness`).
+        min_face_px: shorter side of a face box; ABANet drops faces below 100x100 pixels. Together with the
+            following it decides which faces are usable: the others lose their landmarks, so nothing is
+            rendered onto them, and an unlabelled picture without a usable face is dropped.
+        min_sharpness, min_exposure: of the pixels in the box, see `quality`.
+        min_inside: share of the face inside the picture.
+        min_frontal: cosine of the angle between the face's direction and the camera's; 0.5 is 60 degrees.
+            A face without landmarks has 0.
         drop_distance: pictures whose hashes differ in at most so many bits are the same picture; the
             larger one stays.
         group_distance: pictures that differ in at most so many bits join one group and so one split.
@@ -42,16 +59,37 @@ class FilterSettings(Settings):
     detector: Literal["auto", "aizoo", "mediapipe"] = "auto"
     landmarks: bool = True
     landmarker: Literal["auto", "tasks", "wheel"] = "auto"
+    landmarker_score: Share = 0.5
+    candidate_score: Share = 0.3
+    landmark_px: int = Field(default=48, ge=1)
     min_score: Share = 0.5
     require_face: bool = True
     min_face_px: int = Field(default=100, ge=1)
     min_sharpness: Share = 0.02
+    min_exposure: Share = 0.0
+    min_inside: Share = 0.0
+    min_frontal: Share = 0.0
     drop_distance: HashDistance = 4
     group_distance: HashDistance = 6
     landmarker_path: Path | None = None
     aizoo_caffemodel: Path | None = None
     aizoo_prototxt: Path | None = None
 
-    def row_config(self) -> dict[str, Any]:
-        """The values that decide rows, as plain JSON values."""
-        return self.model_dump(mode="json", exclude=_PATH_FIELDS)
+    @property
+    def recorded_score(self) -> float:
+        """Lowest score of a recorded detection."""
+        return min(self.candidate_score, self.min_score)
+
+    @property
+    def landmarked_px(self) -> int:
+        """Shorter side of the smallest face that gets a closer look for landmarks."""
+        return min(self.landmark_px, self.min_face_px)
+
+    def detection_config(self) -> dict[str, Any]:
+        """The values that decide what is found, as plain JSON values."""
+        values = self.model_dump(mode="json", include=set(_DETECTION_FIELDS))
+        return values | {"candidate_score": self.recorded_score, "landmark_px": self.landmarked_px}
+
+    def gate_config(self) -> dict[str, Any]:
+        """The values that decide what is kept of it, as plain JSON values."""
+        return self.model_dump(mode="json", exclude=set(_PATH_FIELDS | _DETECTION_FIELDS))

@@ -24,7 +24,7 @@ from dataset_tools.core.record import ReviewState
 from dataset_tools.core.stage import run_stage, shards_of_items
 
 COUNT = 60
-SETTINGS = ReviewSettings(project="sixty", annotators=("ann", "bob"), gold_share=0.05, easy_from=0.85)
+SETTINGS = ReviewSettings(project="sixty", annotators=("dora", "emil"), gold_share=0.05, easy_from=0.85)
 
 
 @pytest.fixture
@@ -67,9 +67,9 @@ def results_of(sample):
 def opinion(sample, number, lane):
     """What each person submits: agreement on most, one pixel of difference, or another mask altogether."""
     mask = rle_to_mask(sample.instances[0].mask).copy()
-    if number % 10 == 1 and lane == "bob":
+    if number % 10 == 1 and lane == "emil":
         mask[:, :-1] |= mask[:, 1:]
-    if number % 10 == 2 and lane == "bob":
+    if number % 10 == 2 and lane == "emil":
         mask = np.roll(mask, 30, axis=0)
     return with_mask(sample, mask)
 
@@ -125,7 +125,7 @@ def test_sixty_pictures_two_people_and_an_adjudicator(make_sample, store, client
             assert sample == truths[sample.id]
             continue
         assert sample.is_labelled
-        names = ("ann", "bob") if number % 10 != 2 else ("owner",)
+        names = ("dora", "emil") if number % 10 != 2 else ("owner",)
         assert set(names) <= set(sample.review.reviewers)
         if number % 10 == 1:
             assert sample.review.method == "majority"
@@ -137,19 +137,19 @@ def test_sixty_pictures_two_people_and_an_adjudicator(make_sample, store, client
         else:
             assert (sample.review.state, sample.review.agreement) == (ReviewState.ACCEPTED, 1.0)
             assert sample.instances[0].mask == proposal
-            assert sample.instances[0].drawn_by == "human:ann+bob"
+            assert sample.instances[0].drawn_by == "human:dora+emil"
 
     sizes = {sample.id: sample.image.size_hw for sample in samples}
     report = session_report(
         standing(settled.verdicts), {key: item.instances for key, item in showing.truths.items()}, sizes
     )
     assert {person.name: person.gold_items for person in report.people if person.name != "owner"} == {
-        "ann": 3,
-        "bob": 3,
+        "dora": 3,
+        "emil": 3,
     }
 
 
 def test_an_annotator_sees_nothing_of_the_others_projects(label_studio, clients):
     for lane in SETTINGS.annotators:
         mine = clients[lane].request("list", "GET", "api/projects/")["results"]
-        assert all(not item["title"].endswith("bob" if lane == "ann" else "ann") for item in mine)
+        assert all(not item["title"].endswith("emil" if lane == "dora" else "dora") for item in mine)

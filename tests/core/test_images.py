@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import hashlib
 import io
 import struct
+import sys
 import zlib
 from pathlib import Path
 
@@ -14,8 +16,11 @@ from dataset_tools.core.images import (
     FLATTEN_RGB,
     ImageStore,
     decode_photo,
+    normal_photo,
+    original_path,
     perceptual_hash,
     strip_jpeg_metadata,
+    sync_files,
 )
 from dataset_tools.core.reasons import Reason
 
@@ -189,3 +194,136 @@ def test_perceptual_hash_is_near_for_copies_and_far_for_others(astronaut_path: P
     assert distance(photo, photo) == 0
     assert distance(photo, recoded) <= 4
     assert distance(photo, other) >= 16
+
+
+def png_of(rows: bytes, size: int = 64, *, colour: int = 2, interlace: int = 0) -> bytes:
+    """A PNG with these filtered rows, whole or not."""
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    header = struct.pack(">IIBBBBB", size, size, 8, colour, 0, 0, interlace)
+    parts = chunk(b"IHDR", header), chunk(b"IDAT", zlib.compress(rows)), chunk(b"IEND", b"")
+    return b"\x89PNG\r\n\x1a\n" + b"".join(parts)
+
+
+@pytest.mark.parametrize("rows", [0, 1, 20, 63])
+def test_a_png_with_rows_missing_is_refused_although_pillow_would_paint_them_black(rows: int) -> None:
+    row = b"\0" + b"\x7f" * 192
+    data = png_of(row * rows)
+    if rows:
+        with Image.open(io.BytesIO(data)) as opened:  # the premise
+            assert np.asarray(opened)[63].max() == 0
+    assert fault_of(data).reason is Reason.TRUNCATED
+    assert decode_photo(png_of(row * 64)).rgb.min() == 0x7F
+
+
+def test_an_interlaced_png_is_counted_by_its_passes(astronaut_path: Path) -> None:
+    # Adam7 of 64x64 RGB: seven passes of 8x8, 8x8, 16x8, 16x16, 32x16, 32x32 and 64x32 pixels.
+    passes = ((8, 8), (8, 8), (16, 8), (16, 16), (32, 16), (32, 32), (64, 32))
+    whole = b"".join((b"\0" + b"\x50" * 3 * width) * height for width, height in passes)
+    assert decode_photo(png_of(whole, interlace=1)).rgb.min() == 0x50
+    assert fault_of(png_of(whole[:-193], interlace=1)).reason is Reason.TRUNCATED
+
+
+def test_what_follows_a_jpeg_is_neither_a_frame_nor_kept(tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x010E] = "PLANTED-IN-THE-SECOND"
+    hidden = encoded(corners_image(), "JPEG", exif=exif)
+    data = encoded(corners_image(), "JPEG", quality=90)
+    for tail in (hidden, b"PK\x03\x04 archive \xff\xd9"):
+        photo = decode_photo(data + tail)
+        assert photo.jpeg_as_is is not None
+        assert b"PLANTED" not in photo.jpeg_as_is and b"PK\x03\x04" not in photo.jpeg_as_is
+        assert np.array_equal(photo.rgb, decode_photo(data).rgb)
+    several = encoded(corners_image(), "MPO", save_all=True, append_images=[corners_image().rotate(180)])
+    assert np.abs(decode_photo(several).rgb[8, 8].astype(int) - CORNERS[0]).max() <= 12
+
+
+@pytest.mark.parametrize("options", [{"progressive": True}, {"restart_marker_blocks": 2}, {"optimize": True}])
+def test_every_kind_of_jpeg_is_stripped_to_the_same_pixels(options: dict[str, int]) -> None:
+    noise = np.random.default_rng(1).integers(0, 256, (80, 96, 3), dtype=np.uint8)
+    data = encoded(Image.fromarray(noise), "JPEG", quality=95, comment=b"PLANTED", **options)
+    stripped = strip_jpeg_metadata(data + b"tail")
+    assert b"PLANTED" not in stripped and not stripped.endswith(b"tail")
+    assert np.array_equal(decode_photo(stripped).rgb, decode_photo(data).rgb)
+
+
+def heic(image: Image.Image, **options: object) -> bytes:
+    pillow_heif = pytest.importorskip("pillow_heif")
+    buffer = io.BytesIO()
+    pillow_heif.from_pillow(image).save(buffer, quality=95, **options)
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize("orientation", [1, 3, 6, 8])
+def test_heic_comes_out_upright_and_without_its_metadata(tmp_path: Path, orientation: int) -> None:
+    turn_back = {3: Image.Transpose.ROTATE_180, 6: Image.Transpose.ROTATE_90, 8: Image.Transpose.ROTATE_270}
+    stored = corners_image()
+    if orientation in turn_back:
+        stored = stored.transpose(turn_back[orientation])
+    exif = Image.Exif()
+    exif[0x0112], exif[0x010E] = orientation, "PLANTED"
+    data = heic(stored, exif=exif.tobytes())
+    assert b"PLANTED" in data
+    photo = normal_photo(data)
+    assert (photo.format, photo.size_hw) == ("png", (64, 96))
+    rgb = decode_photo(data).rgb
+    seen = [rgb[y, x].astype(int) for y, x in ((8, 8), (8, 88), (56, 8), (56, 88))]
+    assert np.abs(np.array(seen) - np.array(CORNERS)).max() <= 16
+    assert b"PLANTED" not in photo.data
+
+
+def test_heic_without_its_library_is_refused_with_a_hint(monkeypatch: pytest.MonkeyPatch) -> None:
+    data = heic(corners_image())
+    monkeypatch.setitem(sys.modules, "pillow_heif", None)
+    fault = fault_of(data)
+    assert fault.reason is Reason.FORMAT_NOT_ALLOWED
+    assert "maskset[heic]" in str(fault)
+
+
+def test_a_photo_keeps_no_planted_word_in_any_format() -> None:
+    exif = Image.Exif()
+    exif[0x010E] = "PLANTED-DESCRIPTION"
+    exif.get_ifd(0x8769)[0xA431] = "PLANTED-SERIAL"
+    exif.get_ifd(0x8825)[0x1D] = "PLANTED-GPS"
+    for kind in ("JPEG", "PNG", "WEBP", "AVIF", "TIFF"):
+        data = encoded(corners_image(), kind, exif=exif)
+        assert b"PLANTED-DESCRIPTION" in data  # the premise
+        assert b"PLANTED" not in normal_photo(data).data
+
+
+def test_the_stored_form_is_that_of_the_whole_decode(astronaut_path: Path) -> None:
+    with Image.open(astronaut_path) as opened:
+        photo = opened.convert("RGB")
+    for data in (encoded(photo, "JPEG"), encoded(photo, "PNG"), encoded(photo.convert("L"), "JPEG")):
+        normal, whole = normal_photo(data), decode_photo(data)
+        assert normal.size_hw == whole.rgb.shape[:2]
+        assert normal.data == (whole.jpeg_as_is or normal.data)
+        distance = (int(normal.phash, 16) ^ int(perceptual_hash(whole.rgb), 16)).bit_count()
+        assert distance <= 2
+    for cut in (0.3, 0.6, 0.9):
+        jpeg = encoded(photo, "JPEG")
+        with pytest.raises(ImageFault):
+            normal_photo(jpeg[: int(len(jpeg) * cut)])
+
+
+def test_originals_are_kept_byte_for_byte_under_their_hash(tmp_path: Path) -> None:
+    data = encoded(corners_image(), "JPEG", comment=b"as it came") + b"tail"
+    store = ImageStore(tmp_path)
+    path = store.put_original(data)
+    assert (tmp_path / path).read_bytes() == data
+    assert path == original_path(hashlib.sha256(data).hexdigest())
+
+
+def test_a_file_that_lost_its_bytes_is_written_again(tmp_path: Path) -> None:
+    store = ImageStore(tmp_path, syncs=False)
+    layer = np.arange(400, dtype=np.uint8).reshape(20, 20)
+    ref = store.put_array(layer)
+    size = store.path(ref).stat().st_size
+    for wrong in (b"", b"\0" * size):
+        store.path(ref).write_bytes(wrong)
+        assert store.put_array(layer) == ref
+        assert np.array_equal(store.read_layer(ref), layer)
+    sync_files([store.path(ref), store.path(ref)])
+    assert [path.name for path in store.path(ref).parent.iterdir()] == [store.path(ref).name]

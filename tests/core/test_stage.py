@@ -9,10 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from dataset_tools.core.engine import LocalExecutor
 from dataset_tools.core.errors import ManifestError, ServiceError
 from dataset_tools.core.manifest import Manifest
 from dataset_tools.core.reasons import Reason
-from dataset_tools.core.stage import LocalExecutor, run_stage, shards_of_items, shards_of_manifest
+from dataset_tools.core.stage import run_stage, shards_of_items, shards_of_manifest
 from dataset_tools.core.workspace import Workspace
 
 Kinds = dict[str, type]
@@ -129,7 +130,7 @@ def test_worker_processes_end_when_their_parent_is_killed() -> None:
     # The workers inherit standard output, so that it only ends when the last of them is gone.
     code = (
         "import os, signal\n"
-        "from dataset_tools.core.stage import LocalExecutor\n"
+        "from dataset_tools.core.engine import LocalExecutor\n"
         "for _ in LocalExecutor(2).map_shards(str, [1, 2, 3, 4]):\n"
         "    os.kill(os.getpid(), signal.SIGKILL)\n"
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from dataset_tools.crawl.rights import opt_out_word, parse_robots
+from dataset_tools.crawl.rights import opt_out_word, parse_reservations, parse_robots, reservation_of
 
 
 @pytest.mark.parametrize(
@@ -104,3 +104,31 @@ def test_other_words_and_other_robots_are_no_opt_out(header):
 
 def test_each_of_several_headers_is_heard():
     assert opt_out_word(["otherbot: noai", "noindex"]) == "noindex"
+
+
+def test_a_crawl_delay_is_read_for_us_or_for_all():
+    text = "User-agent: *\nCrawl-delay: 3\nDisallow: /x\n\nUser-agent: maskset\nCrawl-delay: 1.5\n"
+    assert parse_robots(text).crawl_delay_s == 1.5
+    assert parse_robots(text.replace("maskset", "other")).crawl_delay_s == 3
+    for odd in ("soon", "-1", "nan", "inf", ""):
+        assert parse_robots(f"User-agent: *\nCrawl-delay: {odd}\n").crawl_delay_s == 0
+
+
+TDM = """[{"location": "/", "tdm-reservation": 0},
+ {"location": "/art/*.jpg$", "tdm-reservation": 1, "tdm-policy": "https://example.org/terms"},
+ {"location": "/art/free", "tdm-reservation": "1"}, {"location": "/art/free", "tdm-reservation": 0},
+ {"tdm-reservation": 1}, "text", {"location": 5}]"""
+
+
+@pytest.mark.parametrize(
+    ("path", "is_reserved"),
+    [("/a.jpg", False), ("/art/a.jpg", True), ("/art/a.jpg?x", False), ("/art/free", True), ("/b/c", False)],
+)
+def test_the_longest_entry_of_a_tdmrep_file_decides(path, is_reserved):
+    entry = reservation_of(parse_reservations(TDM), path)
+    assert entry is not None and entry.is_reserved is is_reserved
+
+
+@pytest.mark.parametrize("text", ["", "<html>", "[", "5", "null", "[[]]", "[" * 100_000])
+def test_a_tdmrep_file_that_is_none_reserves_nothing(text):
+    assert parse_reservations(text) == ()

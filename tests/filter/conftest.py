@@ -6,8 +6,8 @@ import pytest
 
 from dataset_tools.core.errors import WeightsUnavailable
 from dataset_tools.filter.faces import FaceFinder
+from dataset_tools.filter.models import choose_detector, load_finder
 from dataset_tools.filter.settings import FilterSettings
-from dataset_tools.filter.stage import choose_detector, load_finder
 
 # The official bundle of the development data beside the checkout, where there is one.
 OFFICIAL_BUNDLE = Path(__file__).resolve().parents[3] / "shared" / "data" / "models" / "face_landmarker.task"

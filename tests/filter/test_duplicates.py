@@ -1,13 +1,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import combinations
 
+import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from dataset_tools.core.labels import Wearing
 from dataset_tools.core.reasons import Reason
-from dataset_tools.filter.duplicates import Fingerprint, close_pairs, plan_duplicates
+from dataset_tools.core.record import Face
+from dataset_tools.filter.duplicates import Fingerprint, face_hash, plan_duplicates
 
 WORDS = st.integers(0, 2**64 - 1)
 
@@ -33,28 +37,20 @@ def clustered_hashes(draw: st.DrawFn) -> list[int]:
     return [*centres, *(centre ^ sum(1 << bit for bit in bits) for centre, bits in flips)]
 
 
-@given(clustered_hashes(), st.integers(0, 15))
-def test_the_index_finds_the_pairs_that_brute_force_finds(hashes: list[int], reach: int) -> None:
-    distinct = list(dict.fromkeys(hashes))
-    found = [(frozenset(pair[:2]), pair[2]) for pair in close_pairs(distinct, reach)]
-    expected = {
-        (frozenset((one, other)), (one ^ other).bit_count())
-        for place, one in enumerate(distinct)
-        for other in distinct[:place]
-        if (one ^ other).bit_count() <= reach
-    }
-    assert len(found) == len(set(found))
-    assert set(found) == expected
-
-
-def brute_force(items: Sequence[Fingerprint], drop: int, group: int) -> tuple[set[str], dict[str, str]]:
+def brute_force(
+    items: Sequence[Fingerprint], drop: int, group: int
+) -> tuple[dict[str, tuple[str, int]], dict[str, str]]:
     ranked = sorted(items, key=lambda each: (not each.is_labelled, -each.area_px, each.item_key))
-    kept: list[Fingerprint] = []
+    kept: dict[int, str] = {}
+    dropped: dict[str, tuple[str, int]] = {}
     for each in ranked:
         assert each.phash is not None
-        near = [other for other in kept if (each.phash ^ (other.phash or 0)).bit_count() <= drop]
-        if each.is_labelled or not near:
-            kept.append(each)
+        near = [((each.phash ^ other).bit_count(), key) for other, key in kept.items()]
+        distance, key = min(near, default=(65, ""))
+        if each.is_labelled or distance > drop:
+            kept.setdefault(each.phash, each.item_key)
+        else:
+            dropped[each.item_key] = (key, distance)
     names = {each.group: each.group for each in items}
     for _ in items:  # plain relaxation: as many rounds as there could be links in a chain
         for one in items:
@@ -62,10 +58,10 @@ def brute_force(items: Sequence[Fingerprint], drop: int, group: int) -> tuple[se
                 if ((one.phash or 0) ^ (other.phash or 0)).bit_count() <= group:
                     lowest = min(names[one.group], names[other.group])
                     names[one.group] = names[other.group] = lowest
-    dropped = {each.item_key for each in items} - {each.item_key for each in kept}
     return dropped, {old: new for old, new in names.items() if old != new}
 
 
+@settings(deadline=None)
 @given(
     clustered_hashes().map(lambda hashes: hashes[:9]),
     st.lists(st.tuples(st.sampled_from("abcd"), st.integers(1, 3), st.booleans()), min_size=9, max_size=9),
@@ -84,7 +80,11 @@ def test_the_plan_equals_brute_force_in_any_order(
     shuffled = list(items)
     random.shuffle(shuffled)  # type: ignore[attr-defined]
     plan = plan_duplicates(shuffled, drop_distance=drop, group_distance=group)
-    assert (set(plan.dropped), plan.groups) == brute_force(items, drop, group)
+    expected, groups = brute_force(items, drop, group)
+    assert ({key: (why.kept_key, why.distance) for key, why in plan.dropped.items()}, plan.groups) == (
+        expected,
+        groups,
+    )
 
 
 def test_of_one_picture_the_first_item_key_stays() -> None:
@@ -118,3 +118,39 @@ def test_the_larger_of_two_near_duplicates_stays() -> None:
 def test_a_sample_without_a_hash_or_alone_is_left_in_peace(phash: int | None) -> None:
     plan = plan_duplicates([item("a", phash)], drop_distance=4, group_distance=6)
     assert (plan.dropped, plan.groups) == ({}, {})
+
+
+def test_names_come_back_as_they_were() -> None:
+    odd = "a\udcff \u2028é"
+    plan = plan_duplicates([item("z", sha="one"), item(odd, sha="one")], drop_distance=0, group_distance=0)
+    assert plan.dropped["z"].kept_key == odd
+
+
+def test_a_giant_cluster_keeps_the_few_that_cover_it() -> None:
+    # All 43,745 hashes within 3 bits of one: 10^9 pairs are within 6 bits, none of which is looked at twice.
+    ball = [
+        0,
+        *(sum(1 << bit for bit in bits) for size in (1, 2, 3) for bits in combinations(range(64), size)),
+    ]
+    items = [item(f"k{place:05d}", value, group="all" if place else "a") for place, value in enumerate(ball)]
+    plan = plan_duplicates(items, drop_distance=6, group_distance=6)
+    assert len(plan.dropped) == len(ball) - 1
+    assert {why.kept_key for why in plan.dropped.values()} == {"k00000"}
+    assert plan.groups == {"all": "a"}
+    same = plan_duplicates(
+        (item(f"k{place:05d}", 7, group="g") for place in range(50_000)), drop_distance=4, group_distance=6
+    )
+    assert len(same.dropped) == 49_999
+
+
+def test_two_crops_of_one_photo_show_the_same_face(astronaut_rgb: np.ndarray) -> None:
+    def seen(shift: int) -> str:
+        box = (175.0 - shift, 60.0 - shift, 275.0 - shift, 200.0 - shift)
+        return face_hash(astronaut_rgb[shift:, shift:], [Face(box, 0.9, Wearing.UNKNOWN, "test")])
+
+    assert seen(0) == seen(20) != ""
+    assert seen(0) != face_hash(
+        astronaut_rgb, [Face((0.0, 300.0, 120.0, 440.0), 0.9, Wearing.UNKNOWN, "test")]
+    )
+    assert face_hash(astronaut_rgb, []) == ""
+    assert face_hash(astronaut_rgb, [Face((5.0, 5.0, 9.0, 9.0), 0.9, Wearing.UNKNOWN, "test")]) == ""

@@ -75,19 +75,12 @@ def test_no_face_in_the_coffee_or_in_nothing(finder: FaceFinder) -> None:
 
 
 def test_a_published_crop_is_one_face_as_a_whole(finder: FaceFinder, astronaut_rgb: np.ndarray) -> None:
-    whole = FaceFinder(None, finder.landmarker, detect=False, min_score=0.5, min_face_px=100)
+    whole = FaceFinder(None, finder.landmarker, detect=False)
     face = only(whole.find(np.ascontiguousarray(astronaut_rgb[60:190, 160:290])))
     assert face.box_xyxy == (0.0, 0.0, 130.0, 130.0)
     assert len(face.landmarks_xyz) == 478 * 3
-    bare = FaceFinder(None, None, detect=False, min_score=0.5, min_face_px=100)
+    bare = FaceFinder(None, None, detect=False)
     assert only(bare.find(np.zeros((90, 80, 3), np.uint8))).landmarks_xyz == ()
-
-
-def test_a_face_below_the_smallest_size_gets_no_landmarks(
-    finder: FaceFinder, astronaut_rgb: np.ndarray
-) -> None:
-    strict = FaceFinder(None, finder.landmarker, detect=True, min_score=0.5, min_face_px=300)
-    assert only(strict.find(astronaut_rgb)).landmarks_xyz == ()
 
 
 def test_native_logging_is_silenced_and_our_own_is_not(capfd: pytest.CaptureFixture[str]) -> None:

@@ -16,7 +16,7 @@ from dataset_tools.core.images import ImageLimits, decode_photo, sniff_format
 from dataset_tools.core.labels import MASK_TYPE, MASK_TYPES, WEARING_STATE, WEARING_STATES, Label
 from dataset_tools.core.masks import BoolMask, mask_to_rle
 from dataset_tools.core.reasons import Reason
-from dataset_tools.core.record import Instance, Split, sorted_pairs
+from dataset_tools.core.record import Instance, Pairs, Split, sorted_pairs
 from dataset_tools.crawl.items import Fault, Labels, Licence, Listing, SourceItem, SourceSettings
 from dataset_tools.crawl.local import LocalEntry, read_local, require_folder, walk
 
@@ -42,7 +42,7 @@ class MaskFile:
     label: Label
     split: Split
     is_grey: bool
-    attributes: tuple[tuple[str, str], ...]
+    attributes: Pairs
 
     def read(self, size_hw: tuple[int, int], limits: ImageLimits) -> Labels:
         """One instance, or none for an all-black mask, which is a complete label too.
@@ -51,21 +51,54 @@ class MaskFile:
             ItemFault: the mask is no picture, of another size, or not black and white.
         """
         data = read_local(Path(self.path), limits.max_bytes)
-        try:
-            mask = decode_mask(data, limits, is_grey=self.is_grey)
-        except ItemFault as fault:
-            raise ItemFault(fault.reason, f"mask: {fault}") from fault
-        if mask.shape != size_hw:
-            raise ItemFault(
-                Reason.SIZE_MISMATCH,
-                f"mask is {mask.shape[1]}x{mask.shape[0]} pixels, picture is {size_hw[1]}x{size_hw[0]}",
-            )
-        if not mask.any():
-            return Labels()
-        drawn_by = f"published:{self.source}"
-        return Labels(
-            (Instance("mask", self.label, mask_to_rle(mask), drawn_by, attributes=self.attributes),)
+        return mask_labels(
+            data,
+            size_hw,
+            limits,
+            self.label,
+            self.source,
+            is_grey=self.is_grey,
+            attributes=self.attributes,
         )
+
+
+def mask_labels(
+    data: bytes,
+    size_hw: tuple[int, int],
+    limits: ImageLimits,
+    label: Label,
+    source: str,
+    *,
+    is_grey: bool,
+    attributes: Pairs = (),
+) -> Labels:
+    """What one published mask file says of a picture: one instance, or none when it is all black.
+
+    Args:
+        data: the mask's file.
+        size_hw: of the picture.
+        limits: what a picture may be.
+        label: what the foreground is.
+        source: name of the source.
+        is_grey: as in `decode_mask`.
+        attributes: of the instance.
+
+    Raises:
+        ItemFault: the mask is no picture, of another size, or not black and white.
+    """
+    try:
+        mask = decode_mask(data, limits, is_grey=is_grey)
+    except ItemFault as fault:
+        raise ItemFault(fault.reason, f"mask: {fault}") from fault
+    if mask.shape != size_hw:
+        raise ItemFault(
+            Reason.SIZE_MISMATCH,
+            f"mask is {mask.shape[1]}x{mask.shape[0]} pixels, picture is {size_hw[1]}x{size_hw[0]}",
+        )
+    if not mask.any():
+        return Labels()
+    drawn_by = f"published:{source}"
+    return Labels((Instance("mask", label, mask_to_rle(mask), drawn_by, attributes=attributes),))
 
 
 def decode_mask(data: bytes, limits: ImageLimits, *, is_grey: bool) -> BoolMask:

@@ -1,0 +1,137 @@
+"""From fetched bytes to a stored picture with its record; runs in a decoding worker.
+
+Imports little: every worker process pays for it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from dataset_tools.core.errors import ServiceError
+from dataset_tools.core.files import sha256_hex
+from dataset_tools.core.images import ImageLimits, ImageStore, NormalPhoto, normal_photo
+from dataset_tools.core.record import (
+    ImageRef,
+    Pairs,
+    Provenance,
+    Rejection,
+    Sample,
+    Split,
+    sample_id,
+    sorted_pairs,
+)
+from dataset_tools.core.tombstones import current_tombstones
+from dataset_tools.crawl.items import Labels, SourceItem
+from dataset_tools.crawl.local import read_local
+
+STAGE = "crawl"
+
+Result = Sample | Rejection
+
+
+@dataclass(frozen=True, slots=True)
+class Keeper:
+    """Decodes, stores and describes pictures; picklable.
+
+    Attributes:
+        root: of the picture store.
+        limits: what a picture may be.
+        keeps_originals: keep the bytes as they came, too.
+    """
+
+    root: Path
+    limits: ImageLimits
+    keeps_originals: bool = False
+
+    def __call__(self, item: SourceItem, fetched: bytes | None, evidence: Pairs) -> list[Result]:
+        """The sample, and a rejection for each published annotation that was lost.
+
+        Args:
+            item: what the source says.
+            fetched: its bytes, None when it lies on this machine.
+            evidence: facts of the download.
+
+        Raises:
+            ItemFault: no acceptable picture.
+            ServiceError: it cannot be stored.
+        """
+        body = fetched
+        if body is None and item.content is not None:
+            body = item.content.read(self.limits.max_bytes)
+        elif body is None:
+            body = read_local(Path(item.uri), self.limits.max_bytes)
+        photo = normal_photo(body, self.limits)
+        content = sha256_hex(body)
+        current_tombstones(self.root).refuse_content(content, phash=photo.phash)
+        annotation = item.annotation
+        labels = annotation.read(photo.size_hw, self.limits) if annotation is not None else Labels()
+        image = self._store(photo, body)
+        identity = sample_id(image)
+        sample = Sample(
+            id=identity,
+            image=image,
+            provenance=_provenance(item, fetched is not None, evidence, content),
+            group=item.group or identity,
+            phash=photo.phash,
+            instances=labels.instances,
+            split=annotation.split if annotation is not None else Split.UNASSIGNED,
+            is_labelled=annotation is not None and not labels.faults,
+        )
+        return [sample, *_lost_annotations(item, identity, labels)]
+
+    def _store(self, photo: NormalPhoto, body: bytes) -> ImageRef:
+        images = ImageStore(self.root, syncs=False)  # the stage syncs a shard before its rows are written
+        try:
+            if self.keeps_originals:
+                images.put_original(body)
+            return images.put_normal(photo)
+        except OSError as error:
+            # A full disk is not the picture's fault: stop here, a rerun goes on.
+            raise cannot_write(self.root, error) from error
+
+
+def cannot_write(root: Path, error: OSError) -> ServiceError:
+    """The error that stops a crawl when pictures cannot be stored."""
+    return ServiceError(f"cannot write pictures to {root}: {error.strerror}; then run again to resume")
+
+
+def _provenance(item: SourceItem, is_fetched: bool, evidence: Pairs, content_sha256: str) -> Provenance:
+    facts = {**dict(item.evidence), **dict(evidence)}
+    if item.name:
+        facts["name"] = item.name
+    return Provenance(
+        source=item.source,
+        item_key=item.key,
+        licence=item.licence,
+        url=item.uri if is_fetched else "",
+        author=item.author,
+        retrieved_at=utc_now(),
+        content_sha256=content_sha256,
+        evidence=sorted_pairs(facts),
+    )
+
+
+def utc_now() -> str:
+    """This second, e.g. "2026-01-31T12:00:00Z"."""
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _lost_annotations(item: SourceItem, identity: str, labels: Labels) -> Iterator[Rejection]:
+    used: set[str] = set()
+    for name, fault in labels.faults:
+        key = f"{item.key}#{name}"
+        while key in used:
+            key += "+"
+        used.add(key)
+        yield Rejection(
+            stage=STAGE,
+            item_key=key,
+            reason=fault.reason,
+            detail=f"{fault.detail}; the picture is kept as unlabelled",
+            sample_id=identity,
+            source=item.source,
+            derived=True,
+        )

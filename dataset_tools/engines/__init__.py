@@ -1,0 +1,1 @@
+"""Engines other than this machine's own processes, and workspaces kept elsewhere."""
