@@ -174,7 +174,7 @@ def test_the_command_line_gives_the_same_rows_and_the_same_keys(tmp_path: Path) 
             path.name: Manifest(path).canonical_digest() for path in (workspace / "manifests").iterdir()
         }
     assert digests["ray"] == digests["local"]
-    assert len(digests["ray"]) == 2
+    assert {name.partition("-")[0] for name in digests["ray"]} >= {"crawl", "filter"}
 
 
 def test_what_a_killed_driver_started_ends_by_itself() -> None:
