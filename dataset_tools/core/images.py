@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import io
 import os
+import re
 import secrets
 import warnings
 from collections.abc import Callable, Iterable
@@ -146,10 +147,10 @@ def _opened(data: bytes, limits: ImageLimits, load: Callable[[Image.Image, str],
             raise ImageFault(Reason.TOO_MANY_PIXELS, str(error)) from error
         except (OSError, SyntaxError) as error:
             reason = Reason.TRUNCATED if "truncated" in str(error).lower() else Reason.CORRUPT
-            raise ImageFault(reason, f"{kind}: {error}") from error
+            raise ImageFault(reason, f"{kind}: {_without_address(error)}") from error
         except Exception as error:  # format plugins raise anything on hostile bytes: AVIF RuntimeError, …
             reason = Reason.BOMB_METADATA if "text" in str(error).lower() else Reason.CORRUPT
-            raise ImageFault(reason, f"{kind}: {error}") from error
+            raise ImageFault(reason, f"{kind}: {_without_address(error)}") from error
 
 
 def _open(data: bytes, kind: str) -> Image.Image:
@@ -390,3 +391,8 @@ class ImageStore:
             if opened.mode.startswith("I"):
                 return np.asarray(opened).astype(np.uint16)
             return np.asarray(opened).astype(np.uint8)
+
+
+def _without_address(error: Exception) -> str:
+    """What Pillow says, without the memory address it puts in: equal runs have equal rows."""
+    return re.sub(r" ?<[^<>]* at 0x[0-9a-f]+>", "", str(error))

@@ -1,11 +1,19 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 
 import pytest
 
 from annotation.drawing import FaceBox
-from annotation.verdict import Verdict, read_all_verdicts, read_verdicts, verdicts_digest, write_verdicts
+from annotation.verdict import (
+    Role,
+    Verdict,
+    read_all_verdicts,
+    read_verdicts,
+    verdicts_digest,
+    write_verdicts,
+)
 from dataset_tools.core.errors import DataError
 from dataset_tools.core.record import ImageRef, ReviewState
 
@@ -34,7 +42,7 @@ def verdict(make_sample) -> Verdict:
 
 def test_verdicts_come_back_exactly(verdict, tmp_path):
     write_verdicts(tmp_path, [verdict])
-    assert read_verdicts(tmp_path) == {verdict.sample_id: verdict}
+    assert read_verdicts(tmp_path) == {verdict.sample_id: (verdict,)}
 
 
 def test_writing_the_same_verdicts_again_changes_nothing(verdict, tmp_path):
@@ -53,8 +61,20 @@ def test_the_last_change_wins_and_earlier_verdicts_stay_on_disk(verdict, tmp_pat
     )
     write_verdicts(tmp_path, [later])
     write_verdicts(tmp_path, [verdict])
-    assert read_verdicts(tmp_path)[verdict.sample_id] == later
+    assert read_verdicts(tmp_path)[verdict.sample_id] == (later,)
     assert read_all_verdicts(tmp_path) == [verdict, later]
+
+
+def test_of_each_lane_the_last_change_counts_and_verdicts_of_before_lanes_are_read(verdict, tmp_path):
+    first = dataclasses.replace(verdict, lane="ann")
+    second = dataclasses.replace(verdict, lane="bob", annotation_id=8, role=Role.GOLD, tool="labelme")
+    path = write_verdicts(tmp_path, [first, second])
+    assert read_verdicts(tmp_path) == {verdict.sample_id: (first, second)}
+    old = [json.loads(line) for line in path.read_bytes().split(b"\n") if line]
+    for row in old:
+        del row["lane"], row["role"], row["tool"]
+    (tmp_path / "verdicts-0000.jsonl").write_text(json.dumps(old[0]) + "\n")
+    assert read_verdicts(tmp_path)[verdict.sample_id][0] == verdict
 
 
 def test_no_verdicts_write_no_file_and_no_folder_holds_none(tmp_path):

@@ -327,3 +327,13 @@ def test_a_file_that_lost_its_bytes_is_written_again(tmp_path: Path) -> None:
         assert np.array_equal(store.read_layer(ref), layer)
     sync_files([store.path(ref), store.path(ref)])
     assert [path.name for path in store.path(ref).parent.iterdir()] == [store.path(ref).name]
+
+
+def test_equal_damage_gives_equal_words_and_no_memory_address() -> None:
+    said = set()
+    for _ in range(2):
+        with pytest.raises(ImageFault) as caught:
+            decode_photo(b"\x89PNG\r\n\x1a\n and then nothing")
+        said.add(str(caught.value))
+    assert len(said) == 1
+    assert "0x" not in said.pop()
