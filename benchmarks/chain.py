@@ -2,7 +2,7 @@
 
     uv run python benchmarks/chain.py [--sizes 1000 20000]
 
-Pictures are crops of scikit-image's astronaut (NASA, public domain), each cut, mirrored, lit and disturbed
+Pictures are crops of scikit-image's astronaut (NASA, public domain), each cut, mirrored, shaded and disturbed
 at random, read from a local folder: what the network costs stands in another benchmark. Pre-labelling runs
 without a model, review without verdicts. Every size is built in a process of its own with one worker on one
 core; seconds are processor time of it and what it started, and memory is the largest of its lifetime.
@@ -92,10 +92,17 @@ def draw_pictures(folder: Path, count: int) -> None:
         if rng.random() < 0.5:
             picture = picture.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
         picture = ImageEnhance.Color(picture).enhance(rng.uniform(0.4, 1.6))
-        values = np.asarray(picture) * rng.uniform(0.7, 1.2) + rng.normal(0, 4, (PICTURE_PX, PICTURE_PX, 3))
+        values = np.asarray(picture) * light_and_shade(rng) + rng.normal(0, 4, (PICTURE_PX, PICTURE_PX, 3))
         target = folder / f"{number // 1000:03d}" / f"{number:06d}.jpg"
         target.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(values.clip(0, 255).astype(np.uint8)).save(target, quality=92)
+
+
+def light_and_shade(rng: np.random.Generator) -> np.ndarray:
+    """Soft brightness over the picture, (px, px, 1): crops of one portrait must not be near duplicates."""
+    coarse = rng.uniform(55, 145, (6, 6)).astype(np.uint8)
+    soft = Image.fromarray(coarse).resize((PICTURE_PX, PICTURE_PX), Image.Resampling.BICUBIC)
+    return np.asarray(soft, np.float64)[..., None] / 100
 
 
 def build(folder: Path) -> dict[str, Any]:

@@ -19,13 +19,15 @@ from dataset_tools.engines.mirror_cli import fetch_command, push_command
 from dataset_tools.filter.calibrate_cli import calibrate_command
 from dataset_tools.leaks_cli import duplicates, leaks
 from dataset_tools.options import open_build, print_result, with_config, with_output
+from dataset_tools.recheck_cli import recheck
 from dataset_tools.takedown_cli import takedown
 from dataset_tools.verify_cli import verify
 
 if TYPE_CHECKING:
     from dataset_tools.core.stage import StageReport
     from dataset_tools.export.dataset import ExportReport
-    from dataset_tools.pipeline import Pipeline, Training
+    from dataset_tools.pipeline import Pipeline
+    from dataset_tools.training import Training
 
 _STATE_MARKS = {"ok": "ok  ", "note": "note", "problem": "FIX "}
 
@@ -43,6 +45,7 @@ for _command in (
     fetch_command,
     leaks,
     push_command,
+    recheck,
     takedown,
     verify,
 ):

@@ -14,7 +14,7 @@ from baselines.settings import TrainSettings
 from dataset_tools.core.errors import ConfigError
 from dataset_tools.core.settings import Settings, parse_settings
 from dataset_tools.crawl.settings import CrawlSettings, resolve_paths
-from dataset_tools.export.job import ExportSettings
+from dataset_tools.export.settings import ExportSettings
 from dataset_tools.filter.settings import FilterSettings
 from dataset_tools.split import SplitSettings
 from synth.settings import SynthSettings

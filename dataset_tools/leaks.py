@@ -1,4 +1,4 @@
-"""Does one dataset hold pictures of another? By content, by looks (also mirrored), by group, by descent.
+"""Does one dataset hold pictures of another? By content, looks (also mirrored), faces, group, descent.
 
 A dataset is a manifest, a workspace, an exported folder, or any folder of pictures; masks beside them are not
 looked at. What lies in a manifest is compared by what its rows say, pictures of a folder are read.
@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from dataset_tools.core.errors import DataError, ImageFault, ItemFault
+from dataset_tools.core.face_prints import FACE_PHASH, FacePrint, read_face_prints
 from dataset_tools.core.files import sha256_hex
 from dataset_tools.core.hamming import Hashes, nearest
 from dataset_tools.core.images import ALLOWED_FORMATS, RgbImage, decode_photo, normal_photo, perceptual_hash
@@ -25,7 +26,7 @@ from dataset_tools.core.reasons import Reason
 from dataset_tools.references import Origin, sample_origins
 
 # Stage runs from the last to the first: what a dataset is, is its last manifest.
-_STAGES = ("split", "review", "prelabel", "synth", "filter", "crawl")
+_STAGES = ("split", "review", "prelabel", "synth", "filter", "detect", "crawl")
 _SUFFIXES = {f".{name.lower()}" for name in ALLOWED_FORMATS} | {".jpg", ".tif"}
 _NOT_PICTURES = {"mask", "masks", "annotations", "labels"}
 
@@ -34,7 +35,8 @@ _NOT_PICTURES = {"mask", "masks", "annotations", "labels"}
 _MIRRORED_BITS = int("55" * 8, 16)
 _MIRROR_REACH = 10
 
-KINDS = ("content", "near", "mirrored", "parent", "group")
+KINDS = ("content", "near", "mirrored", "face", "parent", "group")
+FACE_DISTANCE = 4  # as `filter.settings.FilterSettings.face_distance`, where the figures stand
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +50,7 @@ class Picture:
         phash: 64-bit perceptual hash, None when unknown.
         id, parent_id: of the sample; "" when unknown.
         groups: names of its group, in the forms that datasets give them.
+        faces: prints of its faces, which detection leaves in a manifest; pictures of a folder have none.
     """
 
     name: str
@@ -57,6 +60,7 @@ class Picture:
     id: str = ""
     parent_id: str = ""
     groups: tuple[str, ...] = ()
+    faces: tuple[FacePrint, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,10 +69,12 @@ class Leak:
 
     Attributes:
         kind: one of `KINDS`: "content" the same bytes; "near" looks the same; "mirrored" likewise, left and
-            right changed; "parent" one was rendered from the other, or both from one photo; "group" both
-            datasets put it into a group of one name.
+            right changed; "face" another cut of one shot of a face, perhaps mirrored; "parent" one was
+            rendered from the other, or both from one photo; "group" both datasets put it into a group of
+            one name.
         first, second: names in the first and in the second dataset.
-        distance: bits of 64 in which the hashes differ; -1 where hashes were not asked.
+        distance: bits of 64 in which the hashes, of a "face" those of its crop, differ; -1 where hashes
+            were not asked.
     """
 
     kind: str
@@ -84,6 +90,11 @@ class Opened:
     title: str
     pictures: tuple[Picture, ...]
     unreadable: tuple[str, ...] = ()
+
+    @property
+    def with_faces(self) -> int:
+        """How many pictures can be compared by their faces."""
+        return sum(bool(one.faces) for one in self.pictures)
 
 
 def open_pictures(path: Path, progress: ProgressFactory = silent) -> Opened:
@@ -121,6 +132,7 @@ def _of_manifest(manifest: Manifest) -> Opened:
             parent_id=origin.parent_id,
             # An export says the group in this form only.
             groups=(origin.group, sha256_hex(origin.group.encode())[:16]),
+            faces=read_face_prints(dict(origin.evidence).get(FACE_PHASH, "")),
         )
 
     found = [picture(origin) for shard in manifest.shard_paths() for origin in sample_origins(shard)]
@@ -182,25 +194,32 @@ def _coco_facts(folder: Path) -> dict[str, dict[str, Any]]:
 # -- comparing ----------------------------------------------------------------------------------------------
 
 
-def find_leaks(first: Opened, second: Opened, *, max_distance: int = 6) -> list[Leak]:
+def find_leaks(
+    first: Opened, second: Opened, *, max_distance: int = 6, face_distance: int | None = FACE_DISTANCE
+) -> list[Leak]:
     """Pictures of `first` that `second` has or knows, one row each for the strongest kind.
 
     Args:
         first, second: the datasets.
         max_distance: hashes that differ in at most so many bits (0..15) look the same.
+        face_distance: likewise of face crops; None compares no faces.
 
     Returns:
         Leaks by kind, then name. A picture is named once: content before near before mirrored, and so on.
     """
     found: dict[str, Leak] = {}
-    for leak in _all_leaks(first.pictures, second.pictures, max_distance):
+    for leak in _all_leaks(first.pictures, second.pictures, max_distance, face_distance):
         found.setdefault(leak.first, leak)
     return sorted(found.values(), key=lambda leak: (KINDS.index(leak.kind), leak.first))
 
 
-def _all_leaks(first: Sequence[Picture], second: Sequence[Picture], max_distance: int) -> Iterator[Leak]:
+def _all_leaks(
+    first: Sequence[Picture], second: Sequence[Picture], max_distance: int, face_distance: int | None
+) -> Iterator[Leak]:
     yield from _shared("content", first, second, lambda one: one.digests)
     yield from _looking_alike(first, second, max_distance)
+    if face_distance is not None:
+        yield from _same_faces(first, second, face_distance)
     yield from _related(first, second)
     yield from _shared("group", first, second, lambda one: one.groups)
 
@@ -242,6 +261,16 @@ def _looking_alike(first: Sequence[Picture], second: Sequence[Picture], max_dist
             yield Leak("mirrored", one.name, theirs[place].name, bits)
 
 
+def _same_faces(first: Sequence[Picture], second: Sequence[Picture], max_distance: int) -> Iterator[Leak]:
+    ours = [(one, face.seen) for one in first for face in one.faces]
+    theirs = [(other, value) for other in second for face in other.faces for value in face]
+    queries, hashes = (np.array([value for _, value in each], dtype=np.uint64) for each in (ours, theirs))
+    index, distance = nearest(queries, hashes, max_distance)
+    found = zip(ours, index.tolist(), distance.tolist(), strict=True)
+    pairs = [(bits, one.name, theirs[place][0].name) for (one, _), place, bits in found if place >= 0]
+    yield from (Leak("face", name, other, bits) for bits, name, other in sorted(pairs))
+
+
 def _hashes(pictures: Sequence[Picture]) -> Hashes:
     return np.array([one.phash for one in pictures], dtype=np.uint64)
 
@@ -276,6 +305,7 @@ def leak_values(leaks: Sequence[Leak], first: Opened, second: Opened) -> dict[st
         "first": first.title,
         "second": second.title,
         "pictures": [len(first.pictures), len(second.pictures)],
+        "with_faces": [first.with_faces, second.with_faces],
         "unreadable": [*first.unreadable, *second.unreadable],
         "leaks": [dataclasses.asdict(leak) for leak in leaks],
         "counts": {kind: sum(leak.kind == kind for leak in leaks) for kind in KINDS},

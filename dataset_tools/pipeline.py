@@ -6,10 +6,7 @@ therefore starts a new directory and leaves the old one alone, and a rerun finds
 
 from __future__ import annotations
 
-import time
-from collections import Counter
 from collections.abc import Callable, Collection, Iterator
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,10 +15,10 @@ import yaml
 
 from dataset_tools.config import BuildConfig
 from dataset_tools.core.errors import ConfigError, DataError, ManifestError
-from dataset_tools.core.files import digest_json, write_text
+from dataset_tools.core.files import write_text
 from dataset_tools.core.manifest import Manifest
 from dataset_tools.core.progress import ProgressFactory, silent
-from dataset_tools.core.record import Rejection, Split
+from dataset_tools.core.record import Rejection
 from dataset_tools.core.stage import (
     Shard,
     Stage,
@@ -32,34 +29,15 @@ from dataset_tools.core.stage import (
 )
 from dataset_tools.core.workspace import Workspace, stage_key
 from dataset_tools.engines.choose import choose_engine
+from dataset_tools.training import Models, Training
 
 if TYPE_CHECKING:
-    from annotation.prelabel.stage import PrelabelStage
     from annotation.verdict import Verdict
-    from baselines.data import FreshSamples
-    from baselines.settings import TrainSettings
     from dataset_tools.core.reasons import Reason
     from dataset_tools.crawl.retry import RetryReport
     from dataset_tools.export.dataset import ExportReport
 
 STAGES = ("crawl", "detect", "filter", "synth", "prelabel", "review", "split")
-
-
-@dataclass(frozen=True, slots=True)
-class Training:
-    """What `Pipeline.train` did.
-
-    Attributes:
-        baseline: its registered name.
-        checkpoint: folder of the trained weights and their record.
-        scored_split: "test", "val", or "" when no labelled sample was held out.
-        seconds: wall time of training and scoring.
-    """
-
-    baseline: str
-    checkpoint: Path
-    scored_split: str
-    seconds: float
 
 
 class Pipeline:
@@ -69,6 +47,7 @@ class Pipeline:
         self.config = config
         self.progress = progress
         self.workspace = Workspace(config.workspace)
+        self._models = Models(config, self.workspace, progress)
         self._stages: dict[str, Stage] = {}
 
     # -- the chain ------------------------------------------------------------------------------------
@@ -110,7 +89,7 @@ class Pipeline:
         Raises:
             ManifestError: the stage has not finished; says which command runs it.
         """
-        if name == "prelabel" and self._needs_proposer() and not self._proposer_dir().exists():
+        if name == "prelabel" and not self._models.has_proposer(self.key("synth")):
             raise _not_run(name)
         directory = self.workspace.manifest_dir(name, self.key(name))
         if not (directory / "header.json").exists():
@@ -157,10 +136,8 @@ class Pipeline:
                 from dataset_tools.crawl.retry import finish_retries
 
                 finish_retries(self.workspace.manifest_dir(name, self.key(name)))
-            if name == "prelabel" and self._needs_proposer():
-                self._train_proposer()
             if name == "prelabel":
-                self._calibrate()
+                self._models.make_ready(self.manifest("synth"))
             stage = self.stage(name)
             return run_stage(
                 stage,
@@ -306,33 +283,11 @@ class Pipeline:
             ConfigError: the configuration has no `train` section.
             DataError: the train split has no labelled sample.
         """
-        from baselines.evaluate import evaluate
-        from baselines.train import train
-
         settings = self.config.train
         if settings is None:
             raise ConfigError("the configuration has no train section")
-        started = time.monotonic()
-        manifest = self.manifest("split")
-        values = {"train": _training_values(settings), "data": manifest.key}
-        checkpoint = self.workspace.root / "models" / f"{settings.baseline}-{digest_json(values)[:12]}"
         with self.workspace.lock():
-            train(
-                settings,
-                manifest,
-                self.workspace.images,
-                checkpoint,
-                progress=self.progress,
-                fresh=self._fresh_masks(settings, manifest),
-            )
-            labelled = Counter(item.split for item in manifest.samples() if item.is_labelled)
-            split = next((name for name in (Split.TEST, Split.VAL) if labelled[name]), None)
-            if split is not None:
-                evaluate(
-                    checkpoint, manifest, self.workspace.images, split, self.board_dir, progress=self.progress
-                )
-        scored = split.value if split is not None else ""
-        return Training(settings.baseline, checkpoint, scored, time.monotonic() - started)
+            return self._models.train_and_score(settings, self.manifest("split"), self.board_dir)
 
     def leaderboard_page(self) -> Path:
         """Write the leaderboard of this workspace as a page; gives its path."""
@@ -369,16 +324,10 @@ class Pipeline:
         return SynthStage(self.config.synth, self.config.seed)
 
     def _prelabel_stage(self) -> Stage:
-        from annotation.prelabel.calibrate import read_calibration
-        from annotation.prelabel.stage import PrelabelStage
-
-        stage = self._uncalibrated_stage()
-        if not stage.needs_calibration:
-            return stage
-        path = self._calibration_path(stage)
-        if not path.exists():
+        stage = self._models.calibrated_stage(self.key("synth"))
+        if stage is None:
             raise _not_run("prelabel")
-        return PrelabelStage(stage.settings, stage.seed, calibration=read_calibration(path))
+        return stage
 
     def _review_stage(self) -> Stage:
         from annotation.stage import ReviewStage
@@ -390,63 +339,6 @@ class Pipeline:
 
         return SplitStage(self.config.split, self.config.seed)
 
-    # -- the proposer ---------------------------------------------------------------------------------
-
-    def _needs_proposer(self) -> bool:
-        return self.config.prelabel.checkpoint is None and self.config.proposer is not None
-
-    def _proposer_dir(self) -> Path:
-        assert self.config.proposer is not None
-        values = {"train": _training_values(self.config.proposer), "data": self.key("synth")}
-        return self.workspace.root / "models" / f"proposer-{digest_json(values)[:12]}"
-
-    def _train_proposer(self) -> None:
-        """Train on the rendered samples. Its proposals are no ground truth, so it may see all of them."""
-        from baselines.train import train
-
-        assert self.config.proposer is not None
-        settings = self.config.proposer.model_copy(update={"split": Split.UNASSIGNED})
-        manifest = self.manifest("synth")
-        train(
-            settings,
-            manifest,
-            self.workspace.images,
-            self._proposer_dir(),
-            progress=self.progress,
-            fresh=self._fresh_masks(settings, manifest),
-        )
-
-    def _uncalibrated_stage(self) -> PrelabelStage:
-        from annotation.prelabel.stage import PrelabelStage
-
-        settings = self.config.prelabel
-        if self._needs_proposer():
-            settings = settings.model_copy(update={"checkpoint": self._proposer_dir()})
-        return PrelabelStage(settings, self.config.seed)
-
-    def _calibration_path(self, stage: PrelabelStage) -> Path:
-        values = {"prelabel": stage.config, "data": self.key("synth"), "seed": self.config.seed}
-        return self.workspace.root / "models" / f"calibration-{digest_json(values)[:12]}.json"
-
-    def _calibrate(self) -> None:
-        """Compare the proposer with the labelled samples before it is asked about the others."""
-        from annotation.prelabel.calibrate import write_calibration
-
-        stage = self._uncalibrated_stage()
-        path = self._calibration_path(stage)
-        if stage.needs_calibration and not path.exists():
-            samples = self.manifest("synth").samples()
-            write_calibration(path, stage.calibrate(samples, self.workspace.images, self.progress))
-
-    def _fresh_masks(self, settings: TrainSettings, manifest: Manifest) -> FreshSamples | None:
-        if not settings.fresh_masks:
-            return None
-        from synth.fresh import FreshMasks
-        from synth.stage import SynthStage
-
-        stage = SynthStage(self.config.synth, self.config.seed)
-        return FreshMasks(stage, manifest.samples(), self.workspace.images)
-
 
 def _not_run(name: str) -> ManifestError:
     command = "review merge" if name == "review" else name
@@ -457,17 +349,3 @@ def _not_run(name: str) -> ManifestError:
 
 def _before(name: str) -> str:
     return STAGES[STAGES.index(name) - 1]
-
-
-def _training_values(settings: TrainSettings) -> dict[str, Any]:
-    """What decides a training, as plain JSON values: the weights it starts from, not where they lie.
-
-    Raises:
-        DataError: there is no finished training to start from.
-    """
-    values = settings.model_dump(mode="json", exclude={"start_from", "start_sha256"})
-    if settings.start_from is not None:
-        from baselines.checkpoint import read_record
-
-        values["start_sha256"] = read_record(settings.start_from).weights_sha256
-    return values

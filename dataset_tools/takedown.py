@@ -14,8 +14,10 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -33,14 +35,20 @@ from dataset_tools.erasing import (
     Names,
     Step,
     clean_files,
+    clean_listings,
     clean_manifest,
+    listed_urls,
 )
 from dataset_tools.references import (
+    STORES,
     Origin,
+    compare_stored,
     manifest_folders,
+    normal_url,
     object_references,
     sample_origins,
     shard_files,
+    shard_keys,
 )
 
 _HEX_DIGITS = set("0123456789abcdef")
@@ -51,7 +59,8 @@ class Wanted:
     """What shall go.
 
     Attributes:
-        urls: addresses, as fetched or as answered in the end.
+        urls: addresses: as asked for, as answered in the end or on the way, or of the page that shows it.
+        url_patterns: the same with "*" for anything, e.g. "https://example.org/users/me/*".
         sha256s: of stored pictures, or of the bytes as fetched.
         authors, sources: all pictures of these.
         phashes: perceptual hashes: pictures that look the same, such as a photo somebody handed in.
@@ -60,12 +69,31 @@ class Wanted:
     """
 
     urls: frozenset[str] = frozenset()
+    url_patterns: frozenset[str] = frozenset()
     sha256s: frozenset[str] = frozenset()
     authors: frozenset[str] = frozenset()
     sources: frozenset[str] = frozenset()
     phashes: frozenset[str] = frozenset()
     blocked: frozenset[str] = frozenset()
     with_copies: bool = True
+
+    @cached_property
+    def addresses(self) -> frozenset[str]:
+        """All addresses, in the form in which the crawl keeps them."""
+        return frozenset(map(normal_url, self.urls))
+
+    @cached_property
+    def _patterns(self) -> re.Pattern[str]:
+        wild = (".*".join(map(re.escape, one.split("*"))) for one in sorted(self.url_patterns))
+        return re.compile("|".join(wild) or "(?!)")
+
+    def wants_address(self, *addresses: str) -> bool:
+        """True when one of these is asked for."""
+        return any(one in self.addresses or self._patterns.fullmatch(one) for one in addresses if one)
+
+    def wants_listed(self, url: str, page_url: str, author: str, source: str) -> bool:
+        """True for a picture that a kept answer of a source names, whether it was fetched or not."""
+        return self.wants_address(url, page_url) or author in self.authors - {""} or source in self.sources
 
     @property
     def digests(self) -> frozenset[str]:
@@ -84,6 +112,7 @@ class Found:
 
     Attributes:
         id, sha256, content_sha256, phash, url, source, item_key, parent_id: of the sample.
+        also: further addresses of the picture.
         why: "asked for", "copy" or "rendered from it".
     """
 
@@ -95,6 +124,7 @@ class Found:
     source: str
     item_key: str
     parent_id: str
+    also: tuple[str, ...]
     why: str
 
 
@@ -106,7 +136,7 @@ class Takedown:
         found: pictures, one row for each name they go by.
         erased: files and folders, relative to the workspace.
         shards: manifest shards rewritten.
-        objects: stored pictures removed.
+        objects: stored pictures removed, those included that no row refers to any more.
         remake: folders of the workspace that were removed and are to be made again.
         tombstones: new ones.
     """
@@ -185,14 +215,14 @@ def _found(origin: Origin, why: str) -> Found:
         source=origin.source,
         item_key=origin.item_key,
         parent_id=origin.parent_id,
+        also=tuple(sorted(origin.addresses - {origin.url})),
         why=why,
     )
 
 
 def _is_asked_for(item: Origin, wanted: Wanted) -> bool:
-    addresses = {item.url, item.item_key, *item.evidence}
     return (
-        not addresses.isdisjoint(wanted.urls)
+        wanted.wants_address(item.item_key, item.page_url, *item.addresses)
         or not {item.sha256, item.content_sha256}.isdisjoint(wanted.digests)
         or (item.author != "" and item.author in wanted.authors)
         or item.source in wanted.sources
@@ -252,18 +282,19 @@ def take_down(
     """
     with workspace.lock():
         journal = _read_journal(workspace)
-        found = {Found(**row) for row in journal.get("found", [])} | set(select(workspace, wanted))
+        found = {_read_found(row) for row in journal.get("found", [])} | set(select(workspace, wanted))
+        urls = wanted.addresses | listed_urls(workspace.root, wanted.wants_listed)
         objects = _objects_of(workspace, {item.id for item in found}) | _stored(workspace, wanted.digests)
         objects |= set(journal.get("objects", []))
         remake = {name for name in REMADE if found and (workspace.root / name).exists()}
         known = Tombstones.read(workspace.root)
         stones = [Tombstone(**row) for row in journal.get("stones", [])]
-        stones += _tombstones(sorted(found, key=_order), wanted, reason, date)
+        stones += _tombstones(sorted(found, key=_order), wanted, urls, reason, date)
         record = {
             "found": [dataclasses.asdict(item) for item in sorted(found, key=_order)],
             "remake": sorted(remake | set(journal.get("remake", []))),
             "objects": sorted(objects),
-            "urls": sorted(wanted.urls | set(journal.get("urls", []))),
+            "urls": sorted(urls | set(journal.get("urls", []))),
             "stones": [dataclasses.asdict(stone) for stone in stones],
         }
         _write_journal(workspace, record, step)
@@ -274,12 +305,16 @@ def take_down(
         return _erase(workspace, record, len(merged.stones) - len(known.stones), step)
 
 
+def _read_found(row: dict[str, Any]) -> Found:
+    return Found(**{**row, "also": tuple(row["also"])})
+
+
 def _order(item: Found) -> tuple[str, str, str]:
     return item.id, item.item_key, item.phash
 
 
 def _erase(workspace: Workspace, record: dict[str, Any], tombstones: int, step: Step) -> Takedown:
-    found = [Found(**row) for row in record["found"]]
+    found = [_read_found(row) for row in record["found"]]
     ids = frozenset(item.id for item in found)
     keys = frozenset(item.item_key for item in found)
     names = Names(
@@ -288,7 +323,9 @@ def _erase(workspace: Workspace, record: dict[str, Any], tombstones: int, step: 
             | {value[:ID_DIGITS] for item in found for value in (item.sha256, item.content_sha256) if value}
             | {Path(path).stem[:ID_DIGITS] for path in record["objects"]}
         ),
-        urls=frozenset({item.url for item in found if item.url} | set(record["urls"])),
+        urls=frozenset(
+            {url for item in found for url in (item.url, *item.also) if url} | set(record["urls"])
+        ),
         keys=keys,
     )
     shards = sum(clean_manifest(folder, ids, names, step) for folder in manifest_folders(workspace.root))
@@ -297,10 +334,12 @@ def _erase(workspace: Workspace, record: dict[str, Any], tombstones: int, step: 
     for path in gone:
         (workspace.root / path).unlink()
         step(f"object {path}")
+    gone += _sweep(workspace, step) if found else []
     hidden = frozenset(Path(path).stem[:ID_DIGITS] for path in used)
-    erased = clean_files(
-        workspace.root, dataclasses.replace(names, digests=names.digests - hidden), record["remake"], step
-    )
+    erased = clean_listings(workspace.root, names.urls, step)
+    if found or names.urls:
+        visible = dataclasses.replace(names, digests=names.digests - hidden)
+        erased += clean_files(workspace.root, visible, record["remake"], step)
     # Of the decision only what is still to be done stays: it named what is gone.
     _write_journal(workspace, {"remake": record["remake"]}, step)
     return Takedown(
@@ -336,16 +375,31 @@ def _references(workspace: Workspace) -> Iterator[tuple[str, str]]:
 
 
 def _stored(workspace: Workspace, digests: Iterable[str]) -> set[str]:
-    """Objects of these sha256 sums, also such as no manifest knows."""
+    """Stored files of these sha256 sums, also such as no manifest knows."""
     root = workspace.root
     return {
         path.relative_to(root).as_posix()
+        for store in STORES
         for value in digests
-        for path in (root / "objects" / value[:2]).glob(f"{value}.*")
+        for path in (root / store / value[:2]).glob(f"{value}*")
     }
 
 
-def _tombstones(found: Iterable[Found], wanted: Wanted, reason: str, date: str) -> list[Tombstone]:
+def _sweep(workspace: Workspace, step: Step) -> list[str]:
+    """Remove what no row refers to: of stage runs since removed, and whose picture it shows nobody knows."""
+    root = workspace.root
+    shards = (path for folder in manifest_folders(root) for path in shard_files(folder))
+    wanted = np.unique(np.fromiter((key for path in shards for key in shard_keys(path)), np.uint64))
+    orphans = [path for path in compare_stored(root, wanted)[1] if len(Path(path).stem) == 64]
+    for path in orphans:
+        (root / path).unlink()
+        step(f"object {path}")
+    return orphans
+
+
+def _tombstones(
+    found: Iterable[Found], wanted: Wanted, urls: Iterable[str], reason: str, date: str
+) -> list[Tombstone]:
     stones = [
         Tombstone(
             date=date,
@@ -359,7 +413,7 @@ def _tombstones(found: Iterable[Found], wanted: Wanted, reason: str, date: str) 
         for item in found
     ]
     # What was asked for and is not here must not come either.
-    asked = [Tombstone(date=date, reason=reason, url=url) for url in sorted(wanted.urls)]
+    asked = [Tombstone(date=date, reason=reason, url=url) for url in sorted(urls)]
     asked += [Tombstone(date=date, reason=reason, sha256=value) for value in sorted(wanted.sha256s)]
     asked += [Tombstone(date=date, reason=reason, phash=value) for value in sorted(wanted.phashes)]
     known = Tombstones(stones)

@@ -29,6 +29,9 @@ OUT_OF_REACH = (
 @click.command()
 @with_config
 @click.option("--url", "urls", multiple=True, help="Address of the picture; may be given several times.")
+@click.option(
+    "--url-pattern", "url_patterns", multiple=True, help='Addresses with "*" for anything, in quotes.'
+)
 @click.option("--sha256", "sha256s", multiple=True, help="Of the stored picture or of the fetched bytes.")
 @click.option("--author", "authors", multiple=True, help="All pictures of this author.")
 @click.option("--source", "sources", multiple=True, help="All pictures of this configured source.")
@@ -55,16 +58,28 @@ def takedown(config: Path, reason: str, dry_run: bool, quiet: bool, as_json: boo
     Copies of the same picture go as well. Statistics, card and export are written anew. Run it again if it
     was cut off.
     """
-    from dataset_tools.takedown import finish, select, take_down
+    from dataset_tools.takedown import select
 
-    names = ("urls", "sha256s", "authors", "sources", "photos", "hashes", "exact")
+    names = ("urls", "url_patterns", "sha256s", "authors", "sources", "photos", "hashes", "exact")
     wanted = _wanted(**{name: given.pop(name) for name in names})
     build = open_build(config, quiet=quiet, as_json=as_json, **given)
     if dry_run:
         found = select(build.workspace, wanted)
-        values: dict[str, Any] = {"samples": sorted({item.id for item in found}), "dry_run": True}
-        print_result(values, [*_lines(found), "nothing was changed"], as_json)
+        said = {"samples": sorted({item.id for item in found}), "dry_run": True}
+        print_result(said, [*_lines(found), "nothing was changed"], as_json)
         return
+    values, lines = carry_out(build, wanted, reason)
+    print_result(values, lines, as_json)
+
+
+def carry_out(build: Pipeline, wanted: Wanted, reason: str) -> tuple[dict[str, Any], list[str]]:
+    """Take pictures down and write anew what named them; gives what was done, as JSON values and in words.
+
+    Raises:
+        WorkspaceBusy, ManifestError: as `take_down`.
+    """
+    from dataset_tools.takedown import finish, take_down
+
     done = take_down(build.workspace, wanted, reason=reason, date=f"{datetime.now(UTC):%Y-%m-%d}")
     remade, left = _remake(build, done.remake)
     finish(build.workspace)
@@ -73,7 +88,7 @@ def takedown(config: Path, reason: str, dry_run: bool, quiet: bool, as_json: boo
         f"{done.shards} shards rewritten, {done.objects} stored pictures and {len(done.erased)} files or "
         f"folders removed, {done.tombstones} tombstones"
     )
-    lines += [f"removed  {printable(name)}" for name in done.erased]
+    lines += [f"cleaned  {printable(name)}" for name in done.erased]
     lines += [f"remade   {name}" for name in remade] + [f"left out {name}" for name in left]
     if done.found:
         lines.append(OUT_OF_REACH)
@@ -88,11 +103,12 @@ def takedown(config: Path, reason: str, dry_run: bool, quiet: bool, as_json: boo
         "out_of_reach": OUT_OF_REACH if done.found else "",
         "dry_run": False,
     }
-    print_result(values, lines, as_json)
+    return values, lines
 
 
 def _wanted(
     urls: tuple[str, ...],
+    url_patterns: tuple[str, ...],
     sha256s: tuple[str, ...],
     authors: tuple[str, ...],
     sources: tuple[str, ...],
@@ -104,14 +120,15 @@ def _wanted(
     from dataset_tools.core.images import normal_photo
     from dataset_tools.takedown import Wanted, read_hashes
 
-    if not (urls or sha256s or authors or sources or photos or hashes):
-        raise ConfigError("say what: --url, --sha256, --author, --source, --photo or --hashes")
+    if not (urls or url_patterns or sha256s or authors or sources or photos or hashes):
+        raise ConfigError("say what: --url, --url-pattern, --sha256, --author, --source, --photo or --hashes")
     for value in sha256s:
         if len(value) != 64 or not set(value.lower()) <= set("0123456789abcdef"):
             raise ConfigError(f"--sha256 {value!r} is not 64 hex digits")
     handed_in = [path.read_bytes() for path in photos]
     return Wanted(
         urls=frozenset(urls),
+        url_patterns=frozenset(url_patterns),
         sha256s=frozenset(value.lower() for value in sha256s) | frozenset(map(sha256_hex, handed_in)),
         authors=frozenset(authors),
         sources=frozenset(sources),

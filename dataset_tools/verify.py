@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
 from array import array
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -16,21 +15,27 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from dataset_tools.core.errors import DataError, ManifestError
 from dataset_tools.core.files import canonical_json, sha256_file, write_text
 from dataset_tools.core.manifest import Manifest, read_shard_counts
 from dataset_tools.core.progress import ProgressFactory, silent
 from dataset_tools.core.workspace import Workspace
-from dataset_tools.references import manifest_folders, object_references, sample_origins, shard_files
+from dataset_tools.references import (
+    Keys,
+    compare_stored,
+    manifest_folders,
+    object_references,
+    sample_origins,
+    shard_files,
+    shard_keys,
+    short_key,
+    stored_files,
+)
 
 CHECKPOINT = "verify.json"
 QUARANTINE = "quarantine"
-STORES = ("objects", "originals")
 EVERY = 1000
-
-_Keys = npt.NDArray[np.uint64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +107,7 @@ def verify(
         state = _read_checkpoint(workspace.root) if resume else {}
         checked, damaged = _check_files(workspace.root, state, progress, noted)
         wanted, broken = _wanted(workspace.root)
-        there, orphans = _compare(workspace.root, wanted)
+        there, orphans = compare_stored(workspace.root, wanted)
         absent = _absent(workspace.root, wanted[~np.isin(wanted, there)])
         damaged = sorted(set(damaged))
         missing = sorted(absent - set(damaged))
@@ -138,16 +143,6 @@ def reopen(workspace: Workspace, found: Verified) -> list[str]:
 
 
 # -- files --------------------------------------------------------------------------------------------------
-
-
-def stored_files(root: Path) -> Iterator[str]:
-    """Paths of all stored files relative to the workspace, ordered; one folder's names in memory."""
-    for store in STORES:
-        base = root / store
-        for folder in sorted(path.name for path in base.glob("*") if path.is_dir()):
-            with os.scandir(base / folder) as entries:
-                names = sorted(entry.name for entry in entries if not entry.name.startswith(".tmp-"))
-            yield from (f"{store}/{folder}/{name}" for name in names)
 
 
 def _check_files(
@@ -191,54 +186,27 @@ def _read_checkpoint(root: Path) -> dict[str, Any]:
 # -- references ---------------------------------------------------------------------------------------------
 
 
-def _key(path: str) -> int:
-    """64 of the 256 bits of a stored file's name: enough to tell files apart."""
-    try:
-        return int(Path(path).stem[:16], 16)
-    except ValueError:
-        return 0  # not one of ours: nothing refers to it
-
-
-def _wanted(root: Path) -> tuple[_Keys, list[str]]:
+def _wanted(root: Path) -> tuple[Keys, list[str]]:
     """Keys of all files that rows refer to, sorted, and the shards that cannot be read."""
     keys, broken = array("Q"), []
     for folder in manifest_folders(root):
         for path in shard_files(folder):
             try:
                 read_shard_counts(folder, int(path.stem.removeprefix("part-")))
-                keys.extend(_key(one) for one, _ in object_references(path))
-                keys.extend(_key(origin.content_sha256) for origin in sample_origins(path))
+                keys.extend(shard_keys(path))
             except ManifestError:
                 broken.append(f"{folder.name}/{path.name}")
     return np.unique(np.frombuffer(keys, dtype=np.uint64)), broken
 
 
-def _compare(root: Path, wanted: _Keys) -> tuple[_Keys, list[str]]:
-    """Keys of the files that are there, sorted, and those that nothing refers to."""
-    there = array("Q")
-    orphans: list[str] = []
-    batch: list[str] = []
-
-    def file_batch() -> None:
-        keys = np.array([_key(path) for path in batch], dtype=np.uint64)
-        there.frombytes(keys.tobytes())
-        orphans.extend(path for path, known in zip(batch, np.isin(keys, wanted), strict=True) if not known)
-        batch.clear()
-
-    for path in stored_files(root):
-        batch.append(path)
-        if len(batch) == 1 << 14:
-            file_batch()
-    file_batch()
-    return np.unique(np.frombuffer(there, dtype=np.uint64)), orphans
-
-
-def _absent(root: Path, keys: _Keys) -> set[str]:
+def _absent(root: Path, keys: Keys) -> set[str]:
     """Paths of referenced objects with these keys. Originals are kept on request only, so none is missed."""
     if not len(keys):
         return set()
     known = set(keys.tolist())
-    return {path for shard in _readable(root) for path, _ in object_references(shard) if _key(path) in known}
+    return {
+        path for shard in _readable(root) for path, _ in object_references(shard) if short_key(path) in known
+    }
 
 
 def _lost(root: Path, paths: set[str]) -> list[Lost]:

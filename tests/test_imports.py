@@ -14,17 +14,18 @@ PACKAGES = ("dataset_tools", "synth", "annotation", "baselines")
 GROUND = ("dataset_tools.core",)
 ROOF = tuple(
     f"dataset_tools.{name}"
-    for name in ("config", "pipeline", "options", "opening", "cli", "demo", "starter", "doctor")
+    for name in ("config", "pipeline", "training", "options", "opening", "cli", "demo", "starter", "doctor")
 )
 
 # room → what it may import of the suite, besides itself and the ground floor
 ALLOWED = {
     "dataset_tools.core": (),
     "dataset_tools.weights": (),
-    "dataset_tools.crawl": (),
+    "dataset_tools.formats": (),
+    "dataset_tools.crawl": ("dataset_tools.formats",),
     "dataset_tools.filter": ("dataset_tools.weights",),
     "dataset_tools.split": (),
-    "dataset_tools.export": (),
+    "dataset_tools.export": ("dataset_tools.formats",),
     "dataset_tools.engines": (),
     "dataset_tools.stats": (),
     "dataset_tools.references": (),

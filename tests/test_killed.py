@@ -20,6 +20,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,7 @@ from click.testing import CliRunner
 from PIL import Image
 
 from dataset_tools.cli import main
+from dataset_tools.core.errors import WorkspaceBusy
 from dataset_tools.core.manifest import Manifest
 from dataset_tools.core.workspace import Workspace
 
@@ -51,34 +53,48 @@ def draw(seed: int, quality: int = 90) -> bytes:
     return target.getvalue()
 
 
-@pytest.fixture(scope="module")
-def origin() -> Iterator[str]:
+class Handler(BaseHTTPRequestHandler):
     """Serves /<n>.jpg: every 10th twice the same, every 11th nearly the same, every 13th not there."""
 
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            name = self.path.strip("/").removesuffix(".jpg")
-            is_there = name.isdigit() and int(name) % 13
-            body = b"no"
-            if is_there:
-                number = int(name)
-                body = draw(abs(number - (number % 10 == 1) - (number % 11 == 1)), 70 + number % 11)
-            self.send_response(200 if is_there else 404)
-            self.send_header("Content-Type", "image/jpeg" if is_there else "text/plain")
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
+    def do_GET(self) -> None:
+        name = self.path.strip("/").removesuffix(".jpg")
+        is_there = name.isdigit() and int(name) % 13
+        body = b"no"
+        if is_there:
+            number = int(name)
+            body = draw(abs(number - (number % 10 == 1) - (number % 11 == 1)), 70 + number % 11)
+        self.send_response(200 if is_there else 404)
+        self.send_header("Content-Type", "image/jpeg" if is_there else "text/plain")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
 
-        def log_message(self, *args: Any) -> None:
-            return None
+    def log_message(self, *args: Any) -> None:
+        return None
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
+
+class QuietServer(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def handle_error(self, *args: Any) -> None:
+        return None  # clients that die in the middle are the point of these tests
+
+
+@contextmanager
+def serving(handler: type[Handler] = Handler, port: int = 0) -> Iterator[str]:
+    server = QuietServer(("127.0.0.1", port), handler)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
     thread.start()
     yield f"http://127.0.0.1:{server.server_address[1]}"
     server.shutdown()
     server.server_close()
     thread.join()
+
+
+@pytest.fixture(scope="module")
+def origin() -> Iterator[str]:
+    with serving() as found:
+        yield found
 
 
 def write_config(folder: Path, crawl: dict[str, Any], **more: Any) -> Path:
@@ -88,12 +104,12 @@ def write_config(folder: Path, crawl: dict[str, Any], **more: Any) -> Path:
     return folder / "config.yaml"
 
 
-def crawl_config(folder: Path, origin: str, pictures: int) -> Path:
+def crawl_config(folder: Path, origin: str, pictures: int, **more: Any) -> Path:
     rows = [f"{origin}/{number}.jpg,CC0-1.0" for number in range(pictures)]
     (folder / "urls.csv").write_text("\n".join(["url,licence", *rows]))
     fetch = {"host_pause_s": 0.0, "per_host": 8, "tries": 1}
     source = {"type": "url_list", "name": "u", "path": "urls.csv"}
-    return write_config(folder, {"sources": [source], "allow_origins": [origin], "fetch": fetch})
+    return write_config(folder, {"sources": [source], "allow_origins": [origin], "fetch": fetch}, **more)
 
 
 def start(config: Path, workspace: Path, workers: int) -> subprocess.Popen[bytes]:
@@ -167,6 +183,38 @@ def test_killed_at_random_moments_and_run_again_the_result_is_the_same(
         shutil.rmtree(workspace)
         builds += 1
     assert half_made, "every kill came before the first shard: the moments prove nothing"
+
+
+@pytest.mark.parametrize("told", [signal.SIGINT, signal.SIGTERM])
+def test_a_crawl_told_to_stop_ends_at_once_with_its_own_code_and_a_rerun_completes_it(
+    tmp_path: Path, told: signal.Signals
+) -> None:
+    running: list[subprocess.Popen[bytes]] = []
+    served: list[str] = []
+
+    class Stopping(Handler):
+        def do_GET(self) -> None:
+            served.append(self.path)
+            if len(served) == 30:  # two shards are done by then
+                os.killpg(running[0].pid, told)  # as Ctrl-C and systemd do
+                running[0].wait()
+            else:
+                super().do_GET()
+
+    with serving(Stopping) as origin:
+        config = crawl_config(tmp_path, origin, 60)
+        running.append(start(config, tmp_path / "work", 2))
+        with running[0] as process:
+            _, said = process.communicate(timeout=60)
+        # A shell counts a death by signal n as 128 + n.
+        code = process.returncode if process.returncode >= 0 else 128 - process.returncode
+        assert code == 128 + told
+        assert said.count(b"\n") <= 1 and b"Traceback" not in said
+        assert any((tmp_path / "work").glob("manifests/crawl-*/samples/*"))
+        assert not any((tmp_path / "work").glob("manifests/crawl-*/header.json"))
+        assert run_small(config, tmp_path / "work") == (0, "")
+        assert run_small(config, tmp_path / "undisturbed") == (0, "")
+    assert state(tmp_path / "work") == state(tmp_path / "undisturbed")
 
 
 def test_a_half_written_file_of_a_killed_run_is_swept_away(tmp_path: Path) -> None:
@@ -306,9 +354,41 @@ def test_a_second_process_is_refused_and_told_who_is_there(tmp_path: Path, small
     command = [sys.executable, "-m", "dataset_tools.cli", "crawl", str(small), "--workspace"]
     with Workspace(tmp_path / "work").lock():
         done = subprocess.run([*command, str(tmp_path / "work")], capture_output=True, text=True)
+        for _ in range(1000):  # whoever has the folder, another opening of it is another holder
+            with pytest.raises(WorkspaceBusy, match=str(os.getpid())), Workspace(tmp_path / "work").lock():
+                raise AssertionError("there are two")
     assert done.returncode == 75
     assert f'"pid": {os.getpid()}' in done.stderr and done.stderr.count("\n") == 1
     assert run_small(small, tmp_path / "work") == (0, "")
+
+
+def test_a_server_that_goes_down_in_the_middle_and_comes_back_costs_nothing(tmp_path: Path) -> None:
+    served: list[str] = []
+
+    class Dying(Handler):
+        def do_GET(self) -> None:
+            served.append(self.path)
+            if len(served) > 30:
+                self.close_connection = True  # without a word
+            else:
+                super().do_GET()
+
+    options = ["--workspace", str(tmp_path / "work"), "--json"]
+    with serving(Dying) as origin:
+        config = crawl_config(tmp_path, origin, 60, max_reject_rate=0.3)
+        port = int(origin.rpartition(":")[2])
+        status, said = run_small(config, tmp_path / "work")
+    assert status == 3 and said.count("\n") == 1
+    rows = json.loads(CliRunner().invoke(main, ["rejects", str(config), *options]).stdout)
+    lost = [row for row in rows if row["retryable"]]
+    assert len(lost) > 25 and {row["reason"] for row in lost} == {"transport"}
+    assert len(served) < 60  # a host that has fallen silent is left alone
+    with serving(port=port) as origin:
+        again = CliRunner().invoke(main, ["crawl", str(config), "--retry-failed", *options])
+        assert (again.exit_code, again.stderr) == (0, "")
+        assert run_small(config, tmp_path / "work") == (0, "")
+        assert run_small(config, tmp_path / "undisturbed") == (0, "")
+    assert state(tmp_path / "work") == state(tmp_path / "undisturbed")
 
 
 def test_a_server_that_is_down_gives_rows_that_may_be_tried_again(tmp_path: Path) -> None:

@@ -16,8 +16,9 @@ from click.testing import CliRunner
 from PIL import Image
 
 from dataset_tools.core.errors import DataError
-from dataset_tools.core.manifest import Manifest
-from dataset_tools.leaks import Leak, Opened, find_leaks, open_pictures
+from dataset_tools.core.face_prints import FacePrint, with_face_prints
+from dataset_tools.core.manifest import Manifest, ShardCounts, write_header, write_shard
+from dataset_tools.leaks import Leak, Opened, Picture, find_leaks, open_pictures
 from dataset_tools.leaks_cli import leaks as command
 
 
@@ -101,7 +102,7 @@ def test_a_rendered_child_of_a_photo_in_the_other_set_is_a_leak(tmp_path: Path) 
 
 def test_an_export_keeps_group_and_descent(tmp_path: Path) -> None:
     from dataset_tools.export.dataset import export_dataset
-    from dataset_tools.export.job import ExportSettings
+    from dataset_tools.export.settings import ExportSettings
 
     made = build(tmp_path / "work", photos=4)
     settings = ExportSettings(name="toy", formats=("coco",))
@@ -130,7 +131,7 @@ def test_the_command_says_what_it_found_and_exits_with_three(
     done = CliRunner().invoke(command, [*map(str, planted), "--json", "--out", str(page)])
     assert done.exit_code == 3
     values = json.loads(done.output)
-    assert values["counts"] == {"content": 1, "near": 1, "mirrored": 1, "parent": 0, "group": 0}
+    assert values["counts"] == {"content": 1, "near": 1, "mirrored": 1, "face": 0, "parent": 0, "group": 0}
     parsed = Tags()
     parsed.feed(page.read_text())
     assert parsed.tags.count("img") == 6
@@ -142,7 +143,8 @@ def test_the_command_says_what_it_found_and_exits_with_three(
     done = CliRunner().invoke(command, list(map(str, planted)))
     assert (done.exit_code, done.output.splitlines()[-1]) == (
         0,
-        "8 pictures against 8; leaks: none; 1 files could not be read",
+        "8 pictures against 8; leaks: none; 1 files could not be read; faces not compared, which needs a "
+        "manifest of detect or later on both sides",
     )
 
 
@@ -155,3 +157,39 @@ def test_a_picture_is_named_once_by_the_strongest_kind(planted: tuple[Path, Path
     first = open_pictures(planted[0])
     found = find_leaks(first, first)
     assert found == [Leak("content", one.name, one.name) for one in first.pictures]
+
+
+def test_another_cut_of_one_shot_is_told_by_its_face_and_only_once() -> None:
+    def picture(name: str, phash: int, *faces: tuple[int, int]) -> Picture:
+        return Picture(name, Path(name), (name,), phash, faces=tuple(FacePrint(*face) for face in faces))
+
+    far = [0x9E3779B97F4A7C15 * odd % 2**64 for odd in range(1, 21, 2)]  # unrelated to each other
+    first = Opened("first", (picture("a", far[0], (far[1], far[2]), (far[3], far[4])), picture("b", far[5])))
+    second = Opened(
+        "second",
+        (
+            picture("mirrored", far[6], (far[4] ^ 0b11, far[3] ^ 0b111)),
+            picture("cut", far[8], (far[1] ^ 0b1, far[2])),
+            picture("same", far[5] ^ 0b1, (far[9], far[0])),
+        ),
+    )
+    expected = [Leak("near", "b", "same", 1), Leak("face", "a", "cut", 1)]
+    assert find_leaks(first, second) == expected
+    back = [Leak("near", "same", "b", 1), Leak("face", "cut", "a", 1), Leak("face", "mirrored", "a", 2)]
+    assert find_leaks(second, first) == back
+    assert find_leaks(first, second, face_distance=None) == expected[:1]
+    assert (first.with_faces, second.with_faces) == (1, 3)
+
+
+def test_faces_come_along_with_a_manifest(tmp_path: Path) -> None:
+    made = build(tmp_path / "work", photos=2)
+    face = FacePrint(5, 2**63)
+    sample = made.photos[0]
+    evidence = with_face_prints(sample.provenance.evidence, [face])
+    sample = dataclasses.replace(sample, provenance=dataclasses.replace(sample.provenance, evidence=evidence))
+    folder = tmp_path / "work" / "manifests" / "detect-0"
+    write_shard(folder, 0, [sample.provenance.item_key], [sample], [])
+    counts = dataclasses.asdict(ShardCounts(inputs=1, kept=1))
+    write_header(folder, {"key": "k", "stage": "detect", "shards": 1, "counts": counts})
+    assert [one.faces for one in open_pictures(folder).pictures] == [(face,)]
+    assert all(one.faces == () for one in open_pictures(made.workspace.root).pictures)

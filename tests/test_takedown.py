@@ -5,10 +5,9 @@ from __future__ import annotations
 import csv
 import dataclasses
 import html
-import importlib.util
 import json
 import re
-import sys
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,14 +15,12 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from click.testing import CliRunner
 from PIL import Image
 
-from dataset_tools.config import read_config
 from dataset_tools.core.errors import ConfigError
 from dataset_tools.core.files import sha256_hex
 from dataset_tools.core.images import perceptual_hash
-from dataset_tools.core.manifest import Manifest
+from dataset_tools.core.manifest import Manifest, write_header, write_shard
 from dataset_tools.core.progress import silent
 from dataset_tools.core.reasons import Reason
 from dataset_tools.core.record import Rejection, Sample
@@ -32,27 +29,13 @@ from dataset_tools.core.tombstones import FILE_NAME, Tombstone, Tombstones
 from dataset_tools.core.workspace import Workspace
 from dataset_tools.erasing import JOURNAL
 from dataset_tools.export.dataset import export_dataset
-from dataset_tools.export.job import ExportSettings
-from dataset_tools.leaks_cli import duplicates as duplicates_command
-from dataset_tools.pipeline import Pipeline
+from dataset_tools.export.settings import ExportSettings
 from dataset_tools.references import manifest_folders
 from dataset_tools.stats.page import write_report
 from dataset_tools.takedown import Takedown, Wanted, finish, read_hashes, select, take_down
-from dataset_tools.takedown_cli import takedown as takedown_command
 
 Erasable = Any
-
-
-def build_erasable(root: Path, **wishes: Any) -> Erasable:
-    """`tests/fakes/erasable.py`, which says what is in it."""
-    path = Path(__file__).parent / "fakes" / "erasable.py"
-    spec = importlib.util.spec_from_file_location("fake_erasable", path)
-    assert spec is not None and spec.loader is not None
-    module = sys.modules.get(spec.name) or importlib.util.module_from_spec(spec)
-    if spec.name not in sys.modules:
-        sys.modules[spec.name] = module
-        spec.loader.exec_module(module)
-    return module.build_erasable(root, **wishes)
+Build = Callable[..., Erasable]
 
 
 class Killed(BaseException):
@@ -110,7 +93,7 @@ def rows_fit(root: Path) -> None:
         assert counts.rejected + counts.derived_rejected == len(rejections)
 
 
-def test_a_hundred_of_three_hundred_leave_no_trace(tmp_path: Path) -> None:
+def test_a_hundred_of_three_hundred_leave_no_trace(tmp_path: Path, build_erasable: Build) -> None:
     made = build_erasable(tmp_path / "work", photos=300)
     workspace, chain = made.workspace, made.chain
     export_dataset(
@@ -148,6 +131,8 @@ def test_a_hundred_of_three_hundred_leave_no_trace(tmp_path: Path) -> None:
     assert sum(report.samples.values()) == len(stay)
     for sample in chain["split"].samples():
         workspace.images.read(sample.image)
+    for page in ("dataset/README.md", "report/report.html"):
+        assert str(len(stay)) in (workspace.root / page).read_text(), page
     crawl = chain["crawl"]
     assert crawl.counts.inputs == 300
     assert sum(1 for item in crawl.rejections() if item.reason is Reason.TOMBSTONE) == 100
@@ -159,7 +144,7 @@ def test_a_hundred_of_three_hundred_leave_no_trace(tmp_path: Path) -> None:
     assert len(Tombstones.read(workspace.root).stones) == 200
 
 
-def test_other_files_lose_only_what_names_them(tmp_path: Path) -> None:
+def test_other_files_lose_only_what_names_them(tmp_path: Path, build_erasable: Build) -> None:
     made = build_erasable(tmp_path / "work", photos=12)
     made.add_files()
     root, first, second = made.workspace.root, made.photos[0], made.photos[1]
@@ -177,7 +162,7 @@ def test_other_files_lose_only_what_names_them(tmp_path: Path) -> None:
     assert "models/saw-all" in done.erased
 
 
-def test_copies_go_too_and_their_group_gets_another_name(tmp_path: Path) -> None:
+def test_copies_go_too_and_their_group_gets_another_name(tmp_path: Path, build_erasable: Build) -> None:
     made = build_erasable(tmp_path / "work", photos=6, copies_of_first=2)
     wanted = Wanted(urls=frozenset({made.photos[0].provenance.url}))
     why = {item.item_key: item.why for item in select(made.workspace, wanted)}
@@ -204,14 +189,14 @@ def test_copies_go_too_and_their_group_gets_another_name(tmp_path: Path) -> None
         Wanted(sources=frozenset({"source-2"})),
     ],
 )
-def test_all_of_an_author_or_a_source(tmp_path: Path, wanted: Wanted) -> None:
+def test_all_of_an_author_or_a_source(tmp_path: Path, wanted: Wanted, build_erasable: Build) -> None:
     made = build_erasable(tmp_path / "work", photos=9)
     down(made.workspace, wanted)
     left = {s.provenance.item_key for s in Manifest(made.chain["crawl"].directory).samples()}
     assert left == {s.provenance.item_key for s in made.photos if s.provenance.seed % 5 != 2}
 
 
-def test_a_rendered_child_can_go_alone(tmp_path: Path) -> None:
+def test_a_rendered_child_can_go_alone(tmp_path: Path, build_erasable: Build) -> None:
     made = build_erasable(tmp_path / "work", photos=4)
     child = made.children[0]
     down(made.workspace, Wanted(sha256s=frozenset({child.image.sha256})))
@@ -220,7 +205,7 @@ def test_a_rendered_child_can_go_alone(tmp_path: Path) -> None:
     rows_fit(made.workspace.root)
 
 
-def test_what_a_stranger_shares_stays(tmp_path: Path) -> None:
+def test_what_a_stranger_shares_stays(tmp_path: Path, build_erasable: Build) -> None:
     made = build_erasable(tmp_path / "work", photos=4, shared_soft=True)
     soft = made.children[0].instances[0].soft
     assert soft is not None and soft == made.children[1].instances[0].soft
@@ -231,7 +216,7 @@ def test_what_a_stranger_shares_stays(tmp_path: Path) -> None:
     } == {soft}
 
 
-def test_killed_at_every_step_and_run_again_it_is_complete(tmp_path: Path) -> None:
+def test_killed_at_every_step_and_run_again_it_is_complete(tmp_path: Path, build_erasable: Build) -> None:
     def prepared(name: str) -> tuple[Erasable, Wanted]:
         made = build_erasable(tmp_path / name, photos=3)
         (made.workspace.root / "dataset").mkdir()
@@ -341,7 +326,9 @@ def test_a_list_with_something_else_in_it_is_refused(tmp_path: Path) -> None:
         read_hashes(listing)
 
 
-def test_an_address_that_is_the_beginning_of_another_takes_only_itself(tmp_path: Path) -> None:
+def test_an_address_that_is_the_beginning_of_another_takes_only_itself(
+    tmp_path: Path, build_erasable: Build
+) -> None:
     made = build_erasable(tmp_path / "work", photos=12)
     urls = [s.provenance.url for s in made.photos]
     assert urls[1] + "0" == urls[10]
@@ -350,7 +337,7 @@ def test_an_address_that_is_the_beginning_of_another_takes_only_itself(tmp_path:
     assert left == set(urls) - {urls[1]}
 
 
-def test_a_duplicate_that_was_dropped_no_longer_says_of_what(tmp_path: Path) -> None:
+def test_a_duplicate_that_was_dropped_no_longer_says_of_what(tmp_path: Path, build_erasable: Build) -> None:
     made = build_erasable(tmp_path / "work", photos=4)
     url = made.photos[0].provenance.url
     (before,) = (item for item in made.chain["filter"].rejections() if url in item.detail)
@@ -361,57 +348,89 @@ def test_a_duplicate_that_was_dropped_no_longer_says_of_what(tmp_path: Path) -> 
     ]
 
 
-def test_the_command_takes_down_and_writes_anew_what_named_it(
-    tmp_path: Path, astronaut_rgb: np.ndarray
+def write_crawl(workspace: Workspace, samples: list[Sample], rejections: list[Rejection]) -> Manifest:
+    folder = workspace.manifest_dir("crawl", "ab" * 8)
+    keys = [sample.provenance.item_key for sample in samples] + [item.item_key for item in rejections]
+    counts = write_shard(folder, 0, keys, samples, rejections)
+    header = {"stage": "crawl", "key": "ab" * 8, "parent": "", "shards": 1}
+    return write_header(folder, {**header, "counts": dataclasses.asdict(counts)})
+
+
+def test_a_picture_goes_by_any_of_its_addresses_and_so_does_its_second_listing(
+    tmp_path: Path, build_erasable: Build
 ) -> None:
+    made = build_erasable(tmp_path / "other", photos=2)
+    first, second = made.photos
+    url = first.provenance.url
+    facts = {"final_url": "https://cdn.example.org/1", "page_url": "https://example.org/page"}
+    facts |= {"redirects": f"{url} https://hop.example.org/1", "licence_url": "https://licence.org/by"}
+    origin = dataclasses.replace(first.provenance, evidence=tuple(sorted(facts.items())))
+    twice = Rejection("crawl", f"{url}#2", Reason.DUPLICATE, f"already listed as {url}")
+    failed = Rejection("crawl", "https://cdn.example.org/1", Reason.HTTP_4XX, "HTTP status 403")
+    rows = [dataclasses.replace(first, provenance=origin), second], [twice, failed]
+
+    def chosen(number: int, **wanted: frozenset[str]) -> set[str]:
+        workspace = Workspace(tmp_path / str(number))
+        write_crawl(workspace, *rows)
+        return {item.url for item in select(workspace, Wanted(**wanted))}
+
+    addresses = [url, "https://cdn.example.org/1", "https://hop.example.org/1", "https://example.org/page"]
+    patterns = ["https://cdn.*", "*hop*", "*page"]
+    for number, address in enumerate(addresses):
+        assert chosen(number, urls=frozenset({address})) == {url}
+    for number, pattern in enumerate(patterns):
+        assert chosen(number, url_patterns=frozenset({pattern})) == {url}
+    assert chosen(9, urls=frozenset({"https://licence.org/by"})) == set()
+    assert chosen(9, url_patterns=frozenset({"https://example.org"})) == set()
+
+    workspace = Workspace(tmp_path / "work")
+    manifest = write_crawl(workspace, *rows)
+    down(workspace, Wanted(url_patterns=frozenset({"https://hop.*"})))
+    after = Manifest(manifest.directory)
+    assert [sample.id for sample in after.samples()] == [second.id]
+    assert {item.reason for item in after.rejections()} == {Reason.TOMBSTONE}
+    said, _ = everything_held(workspace.root)
+    assert not any(f'"{one}"' in said or f"{one}#" in said for one in addresses)
+    assert after.counts.inputs == 4
+
+
+def test_a_file_of_a_folder_is_known_by_its_name(tmp_path: Path, astronaut_rgb: np.ndarray) -> None:
     folder = tmp_path / "photos"
     folder.mkdir()
-    for number, shift in enumerate((0, 100, 200)):
-        Image.fromarray(np.roll(astronaut_rgb, shift, axis=1)).save(folder / f"{number}.png")
-    config = tmp_path / "config.yaml"
-    source = "{type: folder, name: mine, path: photos, licence: CC0-1.0, author: Me}"
-    config.write_text(f"name: toy\ncrawl:\n  sources:\n    - {source}\n")
-    build = Pipeline(read_config(config))
-    build.run("crawl")
-    build.report()
-    handed_in = tmp_path / "me.jpg"
-    Image.fromarray(astronaut_rgb).resize((256, 256)).save(handed_in, quality=80)
-
-    command = [str(config), "--photo", str(handed_in), "--reason", "not me please", "--json"]
-    dry = CliRunner().invoke(takedown_command, [*command, "--dry-run"])
-    assert dry.exit_code == 0
-    assert not (build.workspace.root / FILE_NAME).exists()
-    done = CliRunner().invoke(takedown_command, command)
-    assert done.exit_code == 0, done.output
-    values = json.loads(done.output)
-    assert values["samples"] == json.loads(dry.output)["samples"] and len(values["samples"]) == 1
-    assert (values["remade"], values["objects"]) == (["report"], 1)
-    assert (build.workspace.root / "report" / "report.html").exists()
-    left = {s.provenance.item_key for s in build.manifest("crawl").samples()}
-    assert left == {"mine/1.png", "mine/2.png"}
-    assert {stone.reason for stone in Tombstones.read(build.workspace.root).stones} == {"not me please"}
-    assert "Label Studio" in values["out_of_reach"]
-    assert CliRunner().invoke(takedown_command, [str(config)]).exit_code == 2
-    assert CliRunner().invoke(takedown_command, [str(config), "--sha256", "12"]).exit_code == 2
+    for number, name in enumerate(("a b.png", "a b.png.png", "c.png")):
+        Image.fromarray(np.roll(astronaut_rgb, 120 * number, axis=1)).save(folder / name)
+    workspace = Workspace(tmp_path / "work")
+    before = {s.provenance.item_key: s for s in crawl(workspace, folder, "before" * 3).samples()}
+    notes = workspace.root / "notes.txt"
+    notes.write_text("mine/a b.png, odd\nmine/a b.png.png\nsee mine/a b.png.\nnot mine/c.png\n")
+    (workspace.root / "page.html").write_text("a picture of it, without its name")
+    down(workspace, Wanted(sha256s=frozenset({before["mine/a b.png"].image.sha256})))
+    assert notes.read_text() == "mine/a b.png.png\nnot mine/c.png\n"
+    assert not (workspace.root / "page.html").exists()
 
 
-def test_the_duplicates_page_shows_what_goes_and_what_stays(
-    tmp_path: Path, astronaut_rgb: np.ndarray
+def test_what_was_rendered_in_a_run_that_is_no_longer_there_goes_too(
+    tmp_path: Path, build_erasable: Build
 ) -> None:
-    folder = tmp_path / "photos"
-    folder.mkdir()
-    Image.fromarray(astronaut_rgb).save(folder / "large.png")
-    Image.fromarray(astronaut_rgb).resize((300, 300)).save(folder / "<i>small.jpg")
-    Image.fromarray(np.roll(astronaut_rgb, 200, axis=1)).save(folder / "other.png")
-    config = tmp_path / "config.yaml"
-    source = "{type: folder, name: mine, path: photos, licence: CC0-1.0}"
-    config.write_text(f"name: toy\ncrawl:\n  sources:\n    - {source}\n")
-    Pipeline(read_config(config)).run("crawl")
-    done = CliRunner().invoke(duplicates_command, [str(config), "--json"])
-    assert done.exit_code == 0, done.output
-    values = json.loads(done.output)
-    assert values["dropped"] == {"mine/<i>small.jpg": "mine/large.png"}
-    page = Path(values["page"]).read_text()
-    assert page.count("<img") == 2 and "other.png" not in page
-    assert "mine/&lt;i&gt;small.jpg" in page and "<i>" not in page
-    assert page.index("mine/large.png") < page.index("mine/&lt;i&gt;small.jpg")
+    made = build_erasable(tmp_path / "work", photos=3)
+    for name in ("synth", "split"):
+        shutil.rmtree(made.chain[name].directory)
+    done = down(made.workspace, Wanted(urls=frozenset({made.photos[0].provenance.url})))
+    left = {path.read_bytes() for path in (made.workspace.root / "objects").rglob("*.png")}
+    assert left == {made.pictures[sample.id] for sample in made.photos[1:]}
+    assert done.objects == 1 + 3 * 2
+
+
+def test_originals_go_and_are_never_exported(tmp_path: Path, build_erasable: Build) -> None:
+    made = build_erasable(tmp_path / "work", photos=4)
+    made.add_files()
+    originals = made.workspace.root / "originals"
+    assert len(list(originals.rglob("*/*"))) == 4
+    settings = ExportSettings(name="toy")
+    export_dataset(made.chain["split"], made.workspace.images, settings, made.workspace.root / "dataset")
+    fetched = {path.read_bytes() for path in originals.glob("*/*")}
+    held = {path.read_bytes() for path in (made.workspace.root / "dataset").rglob("*") if path.is_file()}
+    assert not fetched & held
+    url = made.photos[0].provenance.url
+    down(made.workspace, Wanted(urls=frozenset({url})))
+    assert {path.read_bytes() for path in originals.glob("*/*")} == fetched - {url.encode()}

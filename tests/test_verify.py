@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,19 +13,10 @@ from dataset_tools import verify as checking
 from dataset_tools.core.errors import DataError, ManifestError
 from dataset_tools.core.manifest import Manifest
 from dataset_tools.core.workspace import Workspace
-from dataset_tools.verify import CHECKPOINT, QUARANTINE, reopen, stored_files, verify
+from dataset_tools.references import stored_files
+from dataset_tools.verify import CHECKPOINT, QUARANTINE, reopen, verify
 
-
-def build(root: Path, photos: int) -> Any:
-    """`tests/fakes/erasable.py`, which says what is in it."""
-    path = Path(__file__).parent / "fakes" / "erasable.py"
-    spec = importlib.util.spec_from_file_location("fake_erasable", path)
-    assert spec is not None and spec.loader is not None
-    module = sys.modules.get(spec.name) or importlib.util.module_from_spec(spec)
-    if spec.name not in sys.modules:
-        sys.modules[spec.name] = module
-        spec.loader.exec_module(module)
-    return module.build_erasable(root, photos)
+Build = Callable[..., Any]
 
 
 def flip_a_byte(path: Path, rng: np.random.Generator) -> None:
@@ -35,8 +25,8 @@ def flip_a_byte(path: Path, rng: np.random.Generator) -> None:
     path.write_bytes(data)
 
 
-def test_a_hundred_flipped_bytes_are_a_hundred_findings(tmp_path: Path) -> None:
-    workspace = build(tmp_path / "work", photos=100).workspace
+def test_a_hundred_flipped_bytes_are_a_hundred_findings(tmp_path: Path, build_erasable: Build) -> None:
+    workspace = build_erasable(tmp_path / "work", photos=100).workspace
     files = list(stored_files(workspace.root))
     rng = np.random.default_rng(0)
     damaged = sorted(rng.choice(files, 100, replace=False).tolist())
@@ -54,14 +44,14 @@ def test_a_hundred_flipped_bytes_are_a_hundred_findings(tmp_path: Path) -> None:
     assert (again.damaged, list(again.missing)) == ((), damaged)
 
 
-def test_a_sound_workspace_gives_no_alarm(tmp_path: Path) -> None:
-    found = verify(build(tmp_path / "work", photos=3).workspace)
+def test_a_sound_workspace_gives_no_alarm(tmp_path: Path, build_erasable: Build) -> None:
+    found = verify(build_erasable(tmp_path / "work", photos=3).workspace)
     assert found.is_whole
     assert (found.orphans, found.lost) == ((), ())
 
 
-def test_what_nothing_refers_to_is_an_orphan_and_no_loss(tmp_path: Path) -> None:
-    workspace = build(tmp_path / "work", photos=2).workspace
+def test_what_nothing_refers_to_is_an_orphan_and_no_loss(tmp_path: Path, build_erasable: Build) -> None:
+    workspace = build_erasable(tmp_path / "work", photos=2).workspace
     ref = workspace.images.put_array(np.zeros((70, 70, 3), np.uint8))
     (workspace.root / "objects" / "zz").mkdir()
     (workspace.root / "objects" / "zz" / "notes.txt").write_text("mine")
@@ -73,10 +63,10 @@ def test_what_nothing_refers_to_is_an_orphan_and_no_loss(tmp_path: Path) -> None
 
 
 def test_a_check_that_was_cut_off_goes_on_where_it_stopped(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, build_erasable: Build
 ) -> None:
     monkeypatch.setattr(checking, "EVERY", 10)
-    workspace = build(tmp_path / "work", photos=30).workspace
+    workspace = build_erasable(tmp_path / "work", photos=30).workspace
     files = list(stored_files(workspace.root))
     damaged = [files[4], files[70]]
     for path in damaged:
@@ -125,8 +115,8 @@ def test_a_lost_photo_comes_back_from_its_source(tmp_path: Path, astronaut_path:
     assert verify(build.workspace).is_whole
 
 
-def test_a_manifest_that_cannot_be_read_is_named(tmp_path: Path) -> None:
-    made = build(tmp_path / "work", photos=2)
+def test_a_manifest_that_cannot_be_read_is_named(tmp_path: Path, build_erasable: Build) -> None:
+    made = build_erasable(tmp_path / "work", photos=2)
     shard = Manifest(made.chain["filter"].directory).shard_paths()[0]
     shard.write_bytes(shard.read_bytes()[:100])
     found = verify(made.workspace)
@@ -138,3 +128,13 @@ def test_a_manifest_that_cannot_be_read_is_named(tmp_path: Path) -> None:
 def test_no_workspace_is_no_success(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="is not there"):
         verify(Workspace(tmp_path / "nothing"))
+
+
+def test_an_original_is_hashed_too_and_none_is_missed(tmp_path: Path, build_erasable: Build) -> None:
+    made = build_erasable(tmp_path / "work", photos=3)
+    images = made.workspace.images
+    kept = [images.put_original(photo.provenance.url.encode()) for photo in made.photos[:2]]
+    assert verify(made.workspace).is_whole
+    flip_a_byte(made.workspace.root / kept[1], np.random.default_rng(3))
+    found = verify(made.workspace)
+    assert (found.damaged, found.missing, found.orphans) == ((kept[1],), (), ())

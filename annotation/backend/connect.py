@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
-from typing import Any, Protocol
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from annotation.label_studio.client import LabelStudioClient
 
 # Label Studio takes a project's model version for a backend's title where the two are equal, so this must be
 # none that proposals are sent with.
@@ -12,37 +15,12 @@ USER = "maskset"
 KEY_VARIABLE = "MASKSET_BACKEND_KEY"
 
 
-class BackendClient(Protocol):
-    """What is asked of Label Studio; `label_studio.client.LabelStudioClient` is one."""
-
-    def backends(self, project: int) -> dict[str, int]:
-        """Models attached to a project: their URL -> Label Studio's number."""
-        ...
-
-    def add_backend(
-        self,
-        project: int,
-        url: str,
-        title: str,
-        *,
-        interactive: bool = True,
-        user: str = "",
-        password: str = "",
-    ) -> int:
-        """Attach a model; gives its number."""
-        ...
-
-    def request(self, what: str, method: str, path: str, **more: Any) -> Any:
-        """Any other call of its API."""
-        ...
-
-
 def key_from_environment() -> str:
     """The backend's key; it comes from the environment alone. "" when there is none."""
     return os.environ.get(KEY_VARIABLE, "").strip()
 
 
-def connect_backend(client: BackendClient, project_id: int, url: str, key: str | None = None) -> int:
+def connect_backend(client: LabelStudioClient, project_id: int, url: str, key: str | None = None) -> int:
     """Attach the backend to a project for proposals, clicks and boxes, unless it is attached already.
 
     What people are shown when they open a task stays what was sent: a project that shows nothing yet would

@@ -162,13 +162,13 @@ def send_missing(
         AnswerLost: `TRIES` answers in a row were lost.
         ReviewServiceError: the server refused.
     """
-    todo = list(keys)
+    waiting = list(keys)
     size, tries = MAX_TASKS_PER_REQUEST, 0
-    while todo:
-        before = len(todo)
+    while waiting:
+        before = len(waiting)
         try:
-            client.import_tasks(project, [make_task(key) for key in todo[:size]])
-            todo = todo[size:]
+            client.import_tasks(project, [make_task(key) for key in waiting[:size]])
+            waiting = waiting[size:]
             tries = 0
         except AnswerLost as error:
             tries += 1
@@ -177,9 +177,9 @@ def send_missing(
             _log.warning("%s; looking what has arrived", error)
             time.sleep(RETRY_PAUSE_S * tries)
             there = set(sent_keys(client, project))
-            todo = [key for key in todo if key not in there]
+            waiting = [key for key in waiting if key not in there]
             size = max(size // 2, 1)
-        bar.advance(before - len(todo))
+        bar.advance(before - len(waiting))
 
 
 def shown_digest(sample: Sample) -> str:

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import functools
 import os
+import signal
 import sys
 import tempfile
+import threading
 import traceback
 from collections.abc import Callable
 from typing import NoReturn, ParamSpec, TypeVar
 
 import click
 
-from dataset_tools.core.errors import EXIT_ERROR, EXIT_INTERRUPTED, SuiteError
+from dataset_tools.core.errors import EXIT_ERROR, EXIT_INTERRUPTED, EXIT_TERMINATED, SuiteError
 from dataset_tools.core.progress import ProgressFactory, silent, terminal
 from dataset_tools.core.text import printable
 
@@ -20,17 +22,30 @@ _Given = ParamSpec("_Given")
 _Result = TypeVar("_Result")
 
 
+class Terminated(KeyboardInterrupt):
+    """SIGTERM came: everything is put away as after Ctrl-C, only the exit code tells."""
+
+
+def _terminate(*_: object) -> NoReturn:
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # a second one ends the process at once
+    raise Terminated
+
+
 def reports_errors(command: Callable[_Given, _Result]) -> Callable[_Given, _Result]:
     """Decorate a click command's function so that no error ends in a traceback.
 
     A `SuiteError` becomes one line on standard error and its exit code, an `OSError` (no such folder, no
-    right to write, a full disk) one line and exit code 1; Ctrl-C exits with 130; anything else is our own
-    bug: one line, exit code 1, and the traceback in a log file named in that line. Click's own exceptions,
-    and a closed pipe, go on to click.
+    right to write, a full disk) one line and exit code 1; Ctrl-C exits with 130, SIGTERM with 143; anything
+    else is our own bug: one line, exit code 1, and the traceback in a log file named in that line. Click's
+    own exceptions, and a closed pipe, go on to click.
     """
 
     @functools.wraps(command)
     def guarded(*args: _Given.args, **kwargs: _Given.kwargs) -> _Result:
+        # A caller that minds SIGTERM itself, as a server does, keeps its own way.
+        is_ours = threading.current_thread() is threading.main_thread()
+        if is_ours and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
+            signal.signal(signal.SIGTERM, _terminate)
         try:
             return command(*args, **kwargs)
         except (click.ClickException, click.exceptions.Exit, click.Abort, BrokenPipeError):
@@ -46,7 +61,8 @@ def exit_with(error: BaseException) -> NoReturn:
     if isinstance(error, SuiteError):
         message, code = " ".join(str(error).split()), error.exit_code
     elif isinstance(error, KeyboardInterrupt):
-        message, code = "interrupted; finished work is kept, run the same command again", EXIT_INTERRUPTED
+        code = EXIT_TERMINATED if isinstance(error, Terminated) else EXIT_INTERRUPTED
+        message = "interrupted; finished work is kept, run the same command again"
     elif isinstance(error, OSError) and error.strerror:
         where = f"{error.filename}: " if error.filename else ""
         message, code = " ".join(f"{where}{error.strerror}".split()), EXIT_ERROR

@@ -245,10 +245,10 @@ class WorkerPool:
             ServiceError: the function's own; or workers cannot be started.
             RuntimeError: the function raised something else, a bug; its text names the place.
         """
-        work = pickle.dumps(arguments, protocol=5)
         lost: _Lost | None = None
         for _ in range(2):
             async with self._turn():
+                work = pickle.dumps(arguments, protocol=5)  # only now: what waits is not in memory twice
                 worker = await self._take()
                 try:
                     reply = await worker.ask(work)

@@ -6,16 +6,27 @@ result lies on disk under a fixed name, so that every engine leaves the same byt
 
 from __future__ import annotations
 
+import logging
 import multiprocessing
 import os
+import signal
 import threading
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from ctypes import c_double
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
 from dataset_tools.core.errors import ServiceError
+
+# No item takes so long, not even the first one, before which a worker may have to fetch its models.
+STALL_S = 900.0
+_PATIENCE_PARTS = 8
+
+_log = logging.getLogger(__name__)
 
 _Shard = TypeVar("_Shard")
 _Result = TypeVar("_Result")
@@ -31,11 +42,14 @@ class Executor(Protocol):
 
 
 _worker_function: Callable[[Any], Any] | None = None
+# Of any worker, in memory shared without a lock: one killed while it held a lock would stop all others.
+_last_beat: c_double | None = None
 
 
-def _install(function: Callable[[Any], Any]) -> None:
-    global _worker_function
-    _worker_function = function
+def _install(function: Callable[[Any], Any], last_beat: c_double) -> None:
+    global _worker_function, _last_beat
+    _worker_function, _last_beat = function, last_beat
+    beat()
     threading.Thread(target=_die_with_parent, daemon=True).start()
 
 
@@ -49,14 +63,44 @@ def _die_with_parent() -> None:
 
 def _call(shard: Any) -> Any:
     assert _worker_function is not None
+    beat()
     return _worker_function(shard)
+
+
+@contextmanager
+def _deaf_to_interrupts() -> Iterator[None]:
+    """SIGINT waits until the block ends, and for good in processes that are started inside it."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def beat() -> None:
+    """Say that work goes on; in a process that is no worker of a `LocalExecutor` it does nothing."""
+    if _last_beat is not None:
+        _last_beat.value = time.monotonic()
+
+
+class _WorkerLost(Exception):
+    """A worker died or hangs; the text says which."""
 
 
 @dataclass(frozen=True, slots=True)
 class LocalExecutor:
-    """Processes of this machine; one worker, or one shard, runs in the calling process."""
+    """Processes of this machine; one worker, or one shard, runs in the calling process.
+
+    A worker that was killed, or that hangs when nothing else is left to do, costs the shards under way: they
+    are started once more, with half as many workers. A second loss ends the run.
+
+    Attributes:
+        workers: processes at once.
+        stall_s: when no worker has finished an item for so long, those left are taken to hang.
+    """
 
     workers: int = 1
+    stall_s: float = STALL_S
 
     def is_inline(self, shards: Sequence[Any]) -> bool:
         """True when these shards run in the calling process."""
@@ -68,24 +112,64 @@ class LocalExecutor:
         """As `Executor.map_shards`.
 
         Raises:
-            ServiceError: a worker process was killed; finished shards stay, a rerun does the rest.
+            ServiceError: worker processes were killed or hang, twice; finished shards stay, a rerun does the
+                rest.
         """
         if self.is_inline(shards):
             yield from map(function, shards)
             return
-        # The function travels once per process, so a model it holds is loaded once per process.
-        context = multiprocessing.get_context("spawn")
-        count = min(self.workers, len(shards))
-        with ProcessPoolExecutor(count, context, initializer=_install, initargs=(function,)) as pool:
-            futures = [pool.submit(_call, shard) for shard in shards]
+        left = dict(enumerate(shards))
+        workers = self.workers
+        while left:
             try:
-                for future in as_completed(futures):
-                    yield future.result()
+                for number, result in self._pass(function, dict(left), workers):
+                    del left[number]
+                    yield result
+            except _WorkerLost as lost:
+                if workers < self.workers:
+                    raise ServiceError(
+                        f"{lost}, for the second time; run the same command again to resume, perhaps with "
+                        "fewer workers"
+                    ) from lost
+                workers = self.workers // 2
+                _log.warning("%s; going on with %d worker(s)", lost, workers)
+
+    def _pass(
+        self, function: Callable[[_Shard], _Result], shards: Mapping[int, _Shard], workers: int
+    ) -> Iterator[tuple[int, _Result]]:
+        """Each shard's number and result as it comes, until all are done or a worker is lost."""
+        context = multiprocessing.get_context("spawn")
+        last_beat = context.RawValue(c_double)
+        others = set(multiprocessing.active_children())
+        # The function travels once per process, so a model it holds is loaded once per process.
+        with ProcessPoolExecutor(
+            min(workers, len(shards)), context, initializer=_install, initargs=(function, last_beat)
+        ) as pool:
+            waiting: dict[Future[_Result], int] = {}
+            try:
+                with _deaf_to_interrupts():  # Ctrl-C goes to the whole group; we end the workers, born here
+                    waiting.update((pool.submit(_call, shard), number) for number, shard in shards.items())
+                while waiting:
+                    for future in self._next_done(waiting, last_beat):
+                        yield waiting.pop(future), future.result()
             except BrokenProcessPool as error:
-                raise ServiceError(
-                    "a worker process was killed (out of memory?); run the same command again to "
-                    "resume, perhaps with fewer workers"
-                ) from error
+                raise _WorkerLost("a worker process was killed (out of memory?)") from error
+            except (_WorkerLost, KeyboardInterrupt, GeneratorExit):
+                # A shard appears whole or not at all, so half-done ones need no farewell.
+                for process in set(multiprocessing.active_children()) - others:
+                    process.kill()
+                raise
             finally:
-                for future in futures:
+                for future in waiting:
                     future.cancel()
+
+    def _next_done(self, waiting: Mapping[Future[_Result], int], last_beat: c_double) -> set[Future[_Result]]:
+        # Patience is counted in parts, so that a build that was stopped (Ctrl-Z) and goes on loses only one.
+        seen, patience = last_beat.value, _PATIENCE_PARTS
+        while patience:
+            done, _ = wait(waiting, self.stall_s / _PATIENCE_PARTS, FIRST_COMPLETED)
+            if done:
+                return done
+            patience = patience - 1 if last_beat.value == seen else _PATIENCE_PARTS
+            seen = last_beat.value
+        raise _WorkerLost(f"no worker process finished an item in {self.stall_s:g} s")

@@ -47,17 +47,18 @@ def replacing(target: Path) -> Iterator[Path]:
     """Give a temporary path beside `target`; on success sync it and rename it onto `target`.
 
     A crash at any moment leaves the old file, or none, but never a torn one. Left-over temporary files
-    start with `.tmp-` and are harmless.
+    start with `.tmp-` and are harmless. In a private workspace the file is for its owner alone.
 
     Raises:
         ServiceError: the disk is full, over quota, read-only or failing: no fault of what was written.
     """
     temporary = target.parent / f".tmp-{secrets.token_hex(8)}{target.suffix}"
     with disk_faults(target):
-        target.parent.mkdir(parents=True, exist_ok=True)
+        is_private = lies_private(target.parent)
+        target.parent.mkdir(mode=0o700 if is_private else 0o777, parents=True, exist_ok=True)
         try:
             # Not mkstemp: its files are for the owner alone, and a report or a dataset is for others too.
-            os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
+            os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600 if is_private else 0o666))
             yield temporary
             with temporary.open("rb+") as stream:
                 os.fsync(stream.fileno())
@@ -67,6 +68,14 @@ def replacing(target: Path) -> Iterator[Path]:
             with contextlib.suppress(OSError):  # a read-only disk keeps it; the first error is the news
                 temporary.unlink(missing_ok=True)
             raise
+
+
+def lies_private(folder: Path) -> bool:
+    """True below a workspace, known by its `.lock`, that only its owner may enter."""
+    for place in (folder, *folder.parents):
+        if (place / ".lock").exists():
+            return place.stat().st_mode & 0o077 == 0
+    return False
 
 
 @contextmanager

@@ -21,8 +21,9 @@ _SIGNATURES = (
     (b"MM\x00*", "TIFF"),
 )
 _HEIF_BRANDS = frozenset({b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b"msf1"})
-# The next marker inside entropy-coded data: FF00 is a stuffed byte, FFD0 to FFD7 are restarts.
-_JPEG_MARKER = re.compile(rb"\xff+[^\x00\xff\xd0-\xd7]")
+# The next marker inside entropy-coded data: FF00 is a stuffed byte, FFD0 to FFD7 are restarts. Starting with
+# one literal byte it is searched by memchr; with "\xff+" the search takes half as long as decoding.
+_JPEG_MARKER = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")
 
 
 def sniff_format(data: bytes) -> str | None:
@@ -105,9 +106,9 @@ def _png_data_size(width: int, height: int, depth: int, colour: int, *more: int)
 
 
 def strip_jpeg_metadata(data: bytes) -> bytes:
-    """The same JPEG without APP1–APP13, APP15 and comment segments and without trailing bytes.
+    """The same JPEG with nothing but what decodes it: no metadata, thumbnails, comments or trailing bytes.
 
-    APP0 (JFIF) and APP14 (Adobe) stay: they say how to read the colours. Pixels are untouched. The first end
+    JFIF (APP0) and Adobe (APP14) stay: they say how to read the colours. Pixels are untouched. The first end
     marker of the picture itself ends it: what follows may be anything, further pictures with EXIF included.
 
     Raises:
@@ -125,17 +126,27 @@ def strip_jpeg_metadata(data: bytes) -> bytes:
             found = _JPEG_MARKER.search(data, position + 2 + _segment_length(data, position))
             if found is None:
                 raise ImageFault(Reason.TRUNCATED, "JPEG: no end marker")
-            kept.append(data[position : found.start()])
+            kept.append(data[position : found.start()].rstrip(b"\xff"))  # without bytes that fill up to it
             position = found.start()
             continue
         if marker[1] == 0xD9:
             return b"".join([*kept, b"\xff\xd9"])
         length = _segment_length(data, position)
         segment = data[position : position + 2 + length]
-        is_metadata = marker[1] == 0xFE or (0xE1 <= marker[1] <= 0xEF and marker[1] != 0xEE)
-        if not is_metadata:
-            kept.append(segment)
+        kept.append(_needed_part(marker[1], segment))
         position += 2 + length
+
+
+def _needed_part(marker: int, segment: bytes) -> bytes:
+    """What of a segment is needed to decode; of JFIF and Adobe what they define, anything may follow that."""
+    if marker == 0xE0:  # up to the size of the thumbnail, of which there is none
+        is_jfif = len(segment) >= 18 and segment[4:9] == b"JFIF\0"
+        return b"\xff\xe0\x00\x10" + segment[4:16] + b"\0\0" if is_jfif else b""
+    if marker == 0xEE:
+        is_adobe = len(segment) >= 16 and segment[4:9] == b"Adobe"
+        return b"\xff\xee\x00\x0e" + segment[4:16] if is_adobe else b""
+    is_table = 0xC0 <= marker <= 0xCF or marker in (0xDB, 0xDC, 0xDD)
+    return segment if is_table else b""
 
 
 def _segment_length(data: bytes, position: int) -> int:

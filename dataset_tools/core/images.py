@@ -7,16 +7,17 @@ browser, OpenCV and this suite all see the same pixels.
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 import re
 import secrets
 import warnings
 from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Self, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -36,6 +37,7 @@ ALLOWED_FORMATS = ("JPEG", "PNG", "WEBP", "AVIF", "HEIF", "GIF", "BMP", "TIFF")
 EXIF_ORIENTATION = 0x0112
 
 _SYNCS_AT_ONCE = 16
+_SYNCS_IN_A_ROW = 8
 
 # Transparent pixels are shown on this grey: neither white fabric nor black hair melts into it.
 FLATTEN_RGB = (128, 128, 128)
@@ -256,6 +258,9 @@ def encode_png(array: npt.NDArray[np.uint8] | npt.NDArray[np.uint16]) -> bytes:
 
 _DCT_SIDE = 32
 _HASH_SIDE = 8
+_DCT_BASIS = np.cos(  # (8, 32): frequency, place
+    np.pi / _DCT_SIDE * (np.arange(_DCT_SIDE)[None, :] + 0.5) * np.arange(_HASH_SIDE)[:, None]
+)
 
 
 def perceptual_hash(rgb: RgbImage) -> str:
@@ -271,10 +276,9 @@ def perceptual_hash(rgb: RgbImage) -> str:
 
 def _grey_hash(picture: Image.Image) -> str:
     grey = picture.resize((_DCT_SIDE, _DCT_SIDE), Image.Resampling.BOX)
-    steps = np.arange(_DCT_SIDE)
-    basis = np.cos(np.pi / _DCT_SIDE * (steps[None, :] + 0.5) * steps[:_HASH_SIDE, None])
-    low = basis @ np.asarray(grey, dtype=np.float64) @ basis.T
-    bits = (low > np.median(low)).ravel()
+    low = _DCT_BASIS @ np.asarray(grey, dtype=np.float64) @ _DCT_BASIS.T
+    middle = np.sort(low, axis=None)[_HASH_SIDE**2 // 2 - 1 :][:2].mean()  # the median
+    bits = (low > middle).ravel()
     return np.packbits(bits).tobytes().hex()
 
 
@@ -283,24 +287,61 @@ def original_path(content_sha256: str) -> str:
     return f"originals/{content_sha256[:2]}/{content_sha256}"
 
 
-def sync_files(paths: Iterable[Path]) -> None:
-    """Make written files and their directory entries durable, several at once: the disk joins such requests.
+class FileSyncs:
+    """Makes written files and their directory entries durable; use as a context manager.
 
-    Raises:
-        OSError: the disk refused.
+    Files are synced while their maker goes on, several at once: the disk joins such requests.
     """
-    files = sorted(set(paths))
-    with ThreadPoolExecutor(_SYNCS_AT_ONCE, "sync") as pool:
-        list(pool.map(_sync, files))
-        list(pool.map(_sync, sorted({path.parent for path in files})))
+
+    def __init__(self) -> None:
+        self._pool = ThreadPoolExecutor(_SYNCS_AT_ONCE, "sync")
+        self._begun: list[Future[None]] = []
+        self._waiting: list[Path] = []
+        self._folders: set[Path] = set()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self._pool.shutdown(cancel_futures=True)
+
+    def add(self, path: Path) -> None:
+        """Sync that file, now or soon; it is whole and has its last name."""
+        self._waiting.append(path)
+        self._folders.add(path.parent)
+        if len(self._waiting) == _SYNCS_IN_A_ROW:
+            self._begin()
+
+    def finish(self) -> None:
+        """Return when all files that were added, and then their folders, are durable.
+
+        Raises:
+            OSError: the disk refused.
+        """
+        self._begin()
+        self._end()
+        for folder in sorted(self._folders):
+            self.add(folder)
+        self._begin()
+        self._end()
+
+    def _begin(self) -> None:
+        self._begun.append(self._pool.submit(_sync_all, tuple(self._waiting)))
+        self._waiting.clear()
+
+    def _end(self) -> None:
+        for one in self._begun:
+            one.result()
+        self._begun.clear()
 
 
-def _sync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+def _sync_all(paths: Iterable[Path]) -> None:
+    for path in paths:
+        handle = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
 
 
 class ImageStore:
@@ -308,8 +349,8 @@ class ImageStore:
 
     Args:
         root: of the workspace.
-        syncs: make every picture durable at once. Without it whoever writes calls `sync_files` before any
-            row names the pictures.
+        syncs: make every picture durable at once. Without it whoever writes has `FileSyncs` do it before
+            any row names the pictures.
     """
 
     def __init__(self, root: Path, *, syncs: bool = True) -> None:
@@ -352,15 +393,19 @@ class ImageStore:
 
     def _write(self, target: Path, data: bytes) -> None:
         # A file that is there may have lost its bytes with the power, before it was synced.
-        if target.exists() and target.stat().st_size == len(data) and target.read_bytes() == data:
-            return
+        with contextlib.suppress(FileNotFoundError):
+            if target.stat().st_size == len(data) and target.read_bytes() == data:
+                return
         if self._syncs:
             write_bytes(target, data)
             return
-        target.parent.mkdir(parents=True, exist_ok=True)
         temporary = target.parent / f".tmp-{secrets.token_hex(8)}"
         try:
-            temporary.write_bytes(data)
+            try:
+                temporary.write_bytes(data)
+            except FileNotFoundError:  # 256 folders hold all pictures: mostly it is there
+                target.parent.mkdir(parents=True, exist_ok=True)
+                temporary.write_bytes(data)
             temporary.replace(target)
         except BaseException:
             temporary.unlink(missing_ok=True)

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-from dataset_tools.core.engine import Executor, LocalExecutor
+from dataset_tools.core.engine import Executor, LocalExecutor, beat
 from dataset_tools.core.errors import ItemFault, SuiteError
 from dataset_tools.core.images import ImageStore
 from dataset_tools.core.manifest import (
@@ -180,6 +180,16 @@ def describe_report(report: StageReport) -> str:
     return f"{report.stage:<9} {', '.join(parts)}; {report.seconds:.1f} s{rate}"
 
 
+class _Pulse:
+    """Progress in a worker process: shows nothing, tells the engine that the worker is alive."""
+
+    def advance(self, count: int = 1) -> None:
+        beat()
+
+    def note(self, text: str) -> None:
+        beat()
+
+
 @dataclass(frozen=True)
 class _ShardWork:
     stage: Stage
@@ -192,18 +202,17 @@ class _ShardWork:
         items = shard.load()
         samples: list[Sample] = []
         rejections: list[Rejection] = []
-        with silent("", None) as quiet:
-            results = self.stage.run(
-                items,
-                plan=self.plan,
-                images=ImageStore(self.images_root),
-                progress=self.progress or quiet,
-            )
-            for result in results:
-                if isinstance(result, Sample):
-                    samples.append(result)
-                else:
-                    rejections.append(result)
+        results = self.stage.run(
+            items,
+            plan=self.plan,
+            images=ImageStore(self.images_root),
+            progress=self.progress or _Pulse(),
+        )
+        for result in results:
+            if isinstance(result, Sample):
+                samples.append(result)
+            else:
+                rejections.append(result)
         keys = [item_key(item) for item in items]
         return write_shard(self.directory, shard.index, keys, samples, rejections)
 

@@ -17,10 +17,11 @@ from pathlib import Path
 import numpy as np
 
 from dataset_tools.core.errors import DataError, FetchFault, ImageFault
-from dataset_tools.core.files import canonical_json, write_text
+from dataset_tools.core.files import canonical_json, sha256_hex, write_text
 from dataset_tools.core.reasons import Reason
 
 FILE_NAME = "tombstones.jsonl"
+STAND_IN = "taken-down/"
 
 # Bits of a 64-bit perceptual hash in which a copy of the same picture may differ: other sizes and qualities
 # move few bits. Of 1.28 million pairs of different tight face crops, which look much alike, none was so near.
@@ -55,6 +56,11 @@ class Tombstone:
     def word(self) -> Reason:
         """The word for the rejects table."""
         return Reason.HASH_BLOCKLIST if self.is_blocklist else Reason.TOMBSTONE
+
+
+def stand_in(name: str) -> str:
+    """What stands where `name`, a key or an address, named a picture; it tells nothing about it."""
+    return f"{STAND_IN}{sha256_hex(name.encode())[:24]}"
 
 
 def current_tombstones(root: Path) -> Tombstones:

@@ -32,6 +32,9 @@ class Workspace:
     models/       checkpoints trained by this build
     reviews/      verdicts pulled from review sessions, never overwritten
     dataset/      the exported dataset
+
+    It holds photos of people: the folder is made for its owner alone (0700), and so is what is written while
+    it is locked. An owner who opens a finished one to others is not overruled.
     """
 
     def __init__(self, root: Path) -> None:
@@ -62,9 +65,9 @@ class Workspace:
         """
         path = self.root / ".lock"
         with disk_faults(path):
-            self.root.mkdir(parents=True, exist_ok=True)
-            stream = path.open("a+")
-        with stream:
+            self._make_private()
+            stream = os.fdopen(os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o600), "a+")
+        with stream, _for_owner_only():
             try:
                 fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
@@ -85,6 +88,14 @@ class Workspace:
             finally:
                 stream.truncate(0)
 
+    def _make_private(self) -> None:
+        self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
+        # A listing may have made it before; a folder with anything else in it is somebody's own.
+        if {entry.name for entry in self.root.iterdir()} <= {"listings"}:
+            for folder in (self.root, self.root / "listings"):
+                for path in (folder, *folder.glob("*.jsonl")) if folder.is_dir() else ():
+                    path.chmod(path.stat().st_mode & 0o700)
+
     def _sweep(self, *, everywhere: bool) -> None:
         # What killed runs left half-made: all who write here hold the lock, so nobody needs it. Looking
         # through millions of pictures takes its time, so it is only done when there is a reason.
@@ -96,3 +107,13 @@ class Workspace:
                 shutil.rmtree(path, ignore_errors=True)
             else:
                 path.unlink(missing_ok=True)
+
+
+@contextmanager
+def _for_owner_only() -> Iterator[None]:
+    """What this process, and those it starts, write inside the block is for the owner alone."""
+    before = os.umask(0o077)
+    try:
+        yield
+    finally:
+        os.umask(before)

@@ -23,9 +23,9 @@ from threading import Lock
 from typing import IO, Protocol, cast
 
 from dataset_tools.core.errors import FetchFault
+from dataset_tools.core.published import Content, Fault, Held
 from dataset_tools.core.reasons import Reason
 from dataset_tools.core.text import printable
-from dataset_tools.crawl.items import Content, Fault, Held
 
 MEMBER_MAX_BYTES = 64 * 1024 * 1024
 MAX_RATIO = 200  # inflated bytes for each packed byte; a photo stays below 2

@@ -158,7 +158,9 @@ class Fetcher:
         self._memory = memory
         self._gates = HostGates(limits, memory, backlog or Backlog())
         self._site_locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
-        self._transport = CheckedTransport(settings.allow_origins, resolve, limits.idle_s)
+        self._transport = CheckedTransport(
+            settings.allow_origins, resolve, limits.idle_s, keep_per_origin=limits.per_host
+        )
         self._headers = (
             ("User-Agent", user_agent(settings.contact)),
             ("Accept", "image/*,*/*;q=0.5"),

@@ -93,7 +93,7 @@ class Backlog:
         most_bytes: at which no further request is sent. Those under way may add to it.
     """
 
-    def __init__(self, most_bytes: int = 64 * 1024 * 1024) -> None:
+    def __init__(self, most_bytes: int = 16 * 1024 * 1024) -> None:
         self._most_bytes = most_bytes
         self._bytes = 0
         self._has_room = asyncio.Event()

@@ -6,94 +6,16 @@ from abc import abstractmethod
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any, Protocol, Self, runtime_checkable
+from typing import Annotated, Any, Protocol, Self
 
 from pydantic import Field, StringConstraints
 
-from dataset_tools.core.images import ImageLimits
+from dataset_tools.core.published import Annotation, Content, Fault, Streamed
 from dataset_tools.core.reasons import Reason
-from dataset_tools.core.record import Instance, Pairs, Split
+from dataset_tools.core.record import Pairs
 from dataset_tools.core.settings import Settings
 
 Licence = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
-
-
-@dataclass(frozen=True, slots=True)
-class Fault:
-    """Why something cannot be used: a fixed word and one line for people."""
-
-    reason: Reason
-    detail: str
-
-
-@dataclass(frozen=True, slots=True)
-class Labels:
-    """What the published annotations of one picture came to.
-
-    Attributes:
-        instances: the good ones.
-        faults: (name of the annotation, fault) for each one lost. A picture that lost an annotation is
-            no complete ground truth, so it is not marked as labelled.
-    """
-
-    instances: tuple[Instance, ...] = ()
-    faults: tuple[tuple[str, Fault], ...] = ()
-
-
-class Annotation(Protocol):
-    """Published labels that travel with an item; picklable."""
-
-    @property
-    def split(self) -> Split:
-        """The part of the published dataset the picture belongs to, so that a test set stays one."""
-
-    def read(self, size_hw: tuple[int, int], limits: ImageLimits) -> Labels:
-        """Turn them into instances of a picture of that size.
-
-        Labels are taken to be drawn on the upright picture (EXIF orientation applied), as every viewer
-        and drawing tool shows it.
-
-        Raises:
-            ItemFault: the labels do not belong to this picture; the whole item is rejected.
-        """
-
-
-class Content(Protocol):
-    """Where the bytes of a picture lie that is no file of its own, e.g. in an archive; picklable."""
-
-    def read(self, max_bytes: int) -> bytes:
-        """The whole picture file.
-
-        Raises:
-            FetchFault: it cannot be had, or has more than `max_bytes` bytes.
-        """
-
-
-@runtime_checkable
-class Streamed(Protocol):
-    """Content or labels out of one stream: a single process should read them, about in their order."""
-
-    def held(self, max_bytes: int) -> Any:
-        """The same in memory, ready for any process.
-
-        Raises:
-            FetchFault: as `Content.read`.
-        """
-
-
-@dataclass(frozen=True, slots=True)
-class Held:
-    """Content that is in memory.
-
-    Attributes:
-        data: the whole picture file.
-    """
-
-    data: bytes
-
-    def read(self, max_bytes: int) -> bytes:
-        """The data; whoever held it has checked its size."""
-        return self.data
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +34,8 @@ class SourceItem:
         evidence: facts the source states about the picture, for the record: query, licence_url, ….
         annotation: published labels, if any.
         fault: why it must not be fetched; found while listing.
+        digest: of what a kept answer says about it, which stands for the item in `listing_digest`; "" for
+            an item that is listed anew each time.
     """
 
     key: str
@@ -125,6 +49,7 @@ class SourceItem:
     evidence: Pairs = ()
     annotation: Annotation | None = None
     fault: Fault | None = None
+    digest: str = ""
 
     @property
     def is_remote(self) -> bool:
@@ -148,6 +73,12 @@ class SourceItem:
             content=content.held(max_bytes) if isinstance(content, Streamed) else content,
             annotation=annotation.held(max_bytes) if isinstance(annotation, Streamed) else annotation,
         )
+
+
+def taken_down(source: str, key: str, digest: str) -> SourceItem:
+    """The item that stays of a listed picture that was taken down: its place, and the digest it had."""
+    fault = Fault(Reason.TOMBSTONE, "taken down on request")
+    return SourceItem(key=key, source=source, fault=fault, digest=digest)
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,7 @@ from pathlib import Path
 from dataset_tools.core.errors import ServiceError
 from dataset_tools.core.files import sha256_hex
 from dataset_tools.core.images import ImageLimits, ImageStore, NormalPhoto, normal_photo
+from dataset_tools.core.published import Labels
 from dataset_tools.core.record import (
     ImageRef,
     Pairs,
@@ -24,7 +25,7 @@ from dataset_tools.core.record import (
     sorted_pairs,
 )
 from dataset_tools.core.tombstones import current_tombstones
-from dataset_tools.crawl.items import Labels, SourceItem
+from dataset_tools.crawl.items import SourceItem
 from dataset_tools.crawl.local import read_local
 
 STAGE = "crawl"

@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from dataset_tools.core.errors import ConfigError
+from dataset_tools.core.published import Fault
 from dataset_tools.core.reasons import Reason
-from dataset_tools.crawl.items import Fault, Listing, SourceItem, Web, WebPage
+from dataset_tools.crawl.items import Listing, SourceItem, Web, WebPage
 from dataset_tools.crawl.settings import CrawlSettings
 
 
@@ -91,9 +92,22 @@ class _LaterWeb:
 
 
 def listing_digest(items: Iterable[SourceItem]) -> str:
-    """SHA-256 over all items: tells a resumed crawl that its sources still list the same things."""
+    """SHA-256 over all items: tells a resumed crawl that its sources still list the same things.
+
+    Taking pictures down changes kept answers, but not this digest: the rest need not be crawled again.
+    """
     digest = hashlib.sha256()
     for item in items:
-        digest.update(repr(item).encode())
+        digest.update((item.digest or repr(_by_itself(item))).encode())
         digest.update(b"\n")
     return digest.hexdigest()
+
+
+def _by_itself(item: SourceItem) -> SourceItem:
+    """The item without what other items made of it: an earlier one with the same URL may be taken down."""
+    is_repeated = item.fault is not None and item.fault.reason is Reason.DUPLICATE and item.is_remote
+    return dataclasses.replace(
+        item,
+        key=item.uri if item.is_remote else item.key,
+        fault=None if is_repeated else item.fault,
+    )

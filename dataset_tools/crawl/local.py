@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dataset_tools.core.errors import ConfigError, FetchFault
+from dataset_tools.core.published import Fault
 from dataset_tools.core.reasons import Reason
-from dataset_tools.crawl.items import Fault
 
 _REASON_OF_ERRNO = {
     errno.ELOOP: Reason.UNSAFE_PATH,

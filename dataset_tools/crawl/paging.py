@@ -22,11 +22,12 @@ from pydantic import Field, model_validator
 
 from dataset_tools.core.errors import ConfigError, DataError, FetchFault, ServiceError, WorkspaceBusy
 from dataset_tools.core.files import canonical_json, digest_json, sha256_hex
+from dataset_tools.core.published import Fault
 from dataset_tools.core.reasons import Reason
 from dataset_tools.core.record import sorted_pairs
 from dataset_tools.core.settings import Settings
 from dataset_tools.core.text import storable
-from dataset_tools.crawl.items import Fault, Listing, SourceItem, SourceSettings
+from dataset_tools.crawl.items import Listing, SourceItem, SourceSettings, taken_down
 
 MAX_TEXT_CHARS = 500
 
@@ -55,6 +56,7 @@ class Hit:
         licence, licence_url, author, title: as stated.
         page_url: the page that shows the picture.
         fault: why the entry cannot be used: its fields are not what the service promises.
+        digest: of the hit as it was, when this one stands for a picture that was taken down; "" otherwise.
     """
 
     id: str
@@ -65,6 +67,7 @@ class Hit:
     title: str = ""
     page_url: str = ""
     fault: str = ""
+    digest: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,13 +210,16 @@ class PagedSource(SourceSettings):
         # Imported here: listing needs the URL rules of the HTTP client, reading a config file does not.
         from dataset_tools.crawl.urls import checked_url
 
-        where = f"{self.name}#{hit.id}"
+        if hit.digest:
+            return taken_down(self.name, hit.url, hit.digest)
+        where, digest = f"{self.name}#{hit.id}", digest_json(asdict(hit))
         try:
             if hit.fault:
                 raise FetchFault(Reason.SCHEMA, hit.fault)
             url = str(checked_url(hit.url))
         except FetchFault as fault:
-            return SourceItem(key=where, source=self.name, fault=Fault(fault.reason, str(fault)))
+            problem = Fault(fault.reason, str(fault))
+            return SourceItem(key=where, source=self.name, fault=problem, digest=digest)
         notes = {
             "api": self.endpoint,
             "query": query,
@@ -231,6 +237,7 @@ class PagedSource(SourceSettings):
             group=f"{self.name}/{author}" if author and self.group_by == "author" else "",
             evidence=sorted_pairs({name: value for name, value in notes.items() if value}),
             fault=None if hit.licence else Fault(Reason.LICENCE, f"{where}: no licence is stated"),
+            digest=digest,
         )
 
 

@@ -9,6 +9,8 @@ after it is made good by `finish_retries`, which every retry, and every crawl, r
 from __future__ import annotations
 
 import dataclasses
+import json
+import re
 import shutil
 from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
@@ -17,15 +19,25 @@ from pathlib import Path
 
 from dataset_tools.core.errors import ManifestError
 from dataset_tools.core.images import ImageStore
-from dataset_tools.core.manifest import Manifest, ShardCounts, read_shard_counts, write_header, write_shard
+from dataset_tools.core.manifest import (
+    Manifest,
+    ShardCounts,
+    read_shard_counts,
+    shard_is_done,
+    write_header,
+    write_shard,
+)
 from dataset_tools.core.progress import ProgressFactory, silent
 from dataset_tools.core.reasons import Reason
 from dataset_tools.core.record import Rejection, Sample
 from dataset_tools.core.stage import Shard
+from dataset_tools.core.tombstones import STAND_IN
 from dataset_tools.crawl.keeping import utc_now
 from dataset_tools.crawl.stage import CrawlStage
 
 _ASIDE = "retried"
+_BEFORE = "before-retry"
+_MADE_BY_A_BUILD = re.compile(r"-[0-9a-f]{12}(\.json)?$")
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +50,8 @@ class RetryReport:
         put_off: retryable items left alone because their host named a time that has not come.
         shards: shards that were rewritten.
         reasons: why the rest of the tried ones was rejected again.
-        stale: manifests that followed from the old rows and were removed.
+        stale: what followed from the old rows: manifests, which were removed, and models, which were moved
+            to `models/before-retry/`.
     """
 
     tried: int = 0
@@ -75,30 +88,35 @@ def retry_failed(
         ManifestError: the crawl has not finished, or the shards are not those of the manifest.
         ServiceError: pictures cannot be stored; finished shards stay.
     """
-    finish_retries(directory)
+    stale = finish_retries(directory)
     manifest = Manifest(directory)
     todo, put_off = _plan(manifest, shards, frozenset(reasons))
     report = RetryReport(put_off=put_off)
-    if not todo:
-        return report
-    stale = _remove_followers(directory.parent, manifest.key)
     with progress("retry", sum(len(keys) for keys in todo.values())) as bar:
         for shard, rows in zip(shards, manifest.shards(), strict=True):
             if keys := todo.get(shard.index):
                 items = [item for item in shard.items if item.key in keys]
                 results = list(stage.run(items, plan=None, images=images, progress=bar))
-                _replace_shard(directory, shard, rows, keys, results)
+                stale += _replace_shard(directory, shard, rows, keys, results)
                 report = _added(report, keys, results)
     return dataclasses.replace(report, stale=tuple(stale))
 
 
-def finish_retries(directory: Path) -> None:
-    """Put shards in place that a killed retry had written, and bring the header up to date, if any."""
+def finish_retries(directory: Path) -> list[str]:
+    """Put shards in place that a retry had written, and bring the header up to date, if any.
+
+    Returns:
+        What followed from the old rows and is no longer in its place, see `RetryReport.stale`.
+    """
     aside = directory / _ASIDE
     if not aside.exists():
-        return
+        return []
+    stale = []
     for folder in sorted(aside.iterdir()):
         if not folder.name.startswith(".tmp-"):
+            # Before the rows change: nobody must find new rows and what was made of the old ones.
+            if _has_gained(folder, directory):
+                stale += _remove_followers(directory)
             _put_in_place(folder, directory)
         shutil.rmtree(folder)
     if (directory / "header.json").exists():
@@ -107,6 +125,14 @@ def finish_retries(directory: Path) -> None:
         values = dataclasses.asdict(sum(counts, start=ShardCounts()))
         write_header(directory, {**header, "counts": values})
     aside.rmdir()
+    return stale
+
+
+def _has_gained(folder: Path, directory: Path) -> bool:
+    """True when the shard has pictures that the old one lacks; later stages do not see rejected items."""
+    index = int(folder.name.removeprefix("part-"))
+    is_there = shard_is_done(folder, index) and shard_is_done(directory, index)
+    return is_there and read_shard_counts(folder, index).kept > read_shard_counts(directory, index).kept
 
 
 def _put_in_place(folder: Path, directory: Path) -> None:
@@ -139,6 +165,8 @@ def _plan(
 
 
 def _may_go(item: Rejection, reasons: frozenset[Reason]) -> bool:
+    if item.item_key.startswith(STAND_IN):
+        return False  # it was taken down, and nothing tells what it was
     return item.reason in reasons if reasons else item.retryable
 
 
@@ -148,7 +176,7 @@ def _replace_shard(
     rows: tuple[list[Sample], list[Rejection]],
     keys: frozenset[str],
     results: Sequence[Sample | Rejection],
-) -> None:
+) -> list[str]:
     name = f"part-{shard.index:05d}"
     samples, rejections = rows
     stays = [item for item in rejections if item.derived or item.item_key not in keys]
@@ -162,7 +190,7 @@ def _replace_shard(
         [*stays, *(item for item in results if isinstance(item, Rejection))],
     )
     fresh.rename(directory / _ASIDE / name)
-    finish_retries(directory)
+    return finish_retries(directory)
 
 
 def _added(report: RetryReport, keys: frozenset[str], results: Sequence[Sample | Rejection]) -> RetryReport:
@@ -177,20 +205,56 @@ def _added(report: RetryReport, keys: frozenset[str], results: Sequence[Sample |
     )
 
 
-def _remove_followers(manifests: Path, key: str) -> list[str]:
-    """Remove every manifest made from that one, directly or not: its rows are about to change."""
-    removed = []
-    pending = [key]
+def _remove_followers(directory: Path) -> list[str]:
+    """Remove every manifest made from this one, directly or not; its rows are about to change.
+
+    A stage run that has not finished does not say what it was made from, so it goes too.
+    """
+    manifests = directory.parent
+    following: list[Manifest] = []
+    pending = [Manifest(directory).key]
     while pending:
-        parent = pending.pop()
-        for manifest in list(_finished(manifests)):
-            if manifest.header.get("parent") == parent and manifest.key not in ("", parent):
-                pending.append(manifest.key)
-                # The header first: without it a folder half removed is unfinished, never wrong.
-                (manifest.directory / "header.json").unlink()
-                shutil.rmtree(manifest.directory)
-                removed.append(manifest.directory.name)
-    return sorted(removed)
+        parent = pending.pop(0)
+        children = [one for one in _finished(manifests) if one.header.get("parent") == parent]
+        following += [one for one in children if one.key not in ("", parent)]
+        pending += [one.key for one in children if one.key not in ("", parent)]
+    stale = _set_models_aside(manifests.parent / "models", {one.key for one in following})
+    folders = [one.directory for one in reversed(following)]  # a later stage must not outlive an earlier one
+    folders += [
+        folder
+        for folder in sorted(manifests.glob("*"))
+        if folder != directory and folder.is_dir() and not (folder / "header.json").exists()
+    ]
+    for folder in folders:
+        # The header first: without it a folder half removed is unfinished, never wrong.
+        (folder / "header.json").unlink(missing_ok=True)
+        shutil.rmtree(folder)
+    return sorted(stale + [folder.name for folder in folders])
+
+
+def _set_models_aside(models: Path, keys: set[str]) -> list[str]:
+    """Move what a build trained or calibrated on these manifests; a new one would have the same name."""
+    moved = []
+    for path in sorted(models.glob("*")):
+        if not _MADE_BY_A_BUILD.search(path.name) or not _may_be_of(path, keys):
+            continue
+        target = models / _BEFORE / path.name
+        target.parent.mkdir(exist_ok=True)
+        number = 1
+        while target.exists():
+            number += 1
+            target = target.with_name(f"{path.name}.{number}")
+        path.rename(target)
+        moved.append(f"models/{path.name}")
+    return moved
+
+
+def _may_be_of(path: Path, keys: set[str]) -> bool:
+    try:
+        record = json.loads((path / "training.json").read_bytes())
+    except (OSError, ValueError):
+        return True  # unfinished, or a calibration, which does not say of what
+    return isinstance(record, dict) and record.get("dataset_key") in keys
 
 
 def _finished(manifests: Path) -> Iterator[Manifest]:

@@ -37,7 +37,7 @@ def describe_retry(report: RetryReport) -> str:
         parts.append(f"{report.put_off} put off by their hosts to a later time")
     said = f"retry     {', '.join(parts)}; {report.shards} shard(s) rewritten"
     if report.stale:
-        said += f"\n          removed, as they followed from the old rows: {', '.join(report.stale)}"
+        said += f"\n          put away, as they followed from the old rows: {', '.join(report.stale)}"
     return said
 
 

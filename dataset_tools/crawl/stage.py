@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from dataset_tools.core.decoding import WorkerPool, WorkLimits
 from dataset_tools.core.errors import FetchFault, ItemFault, SuiteError
-from dataset_tools.core.images import ImageStore, original_path, sync_files
+from dataset_tools.core.images import FileSyncs, ImageStore, original_path
 from dataset_tools.core.progress import Progress
 from dataset_tools.core.reasons import Reason
 from dataset_tools.core.record import Rejection, Sample
@@ -41,7 +41,7 @@ class CrawlStage:
     """
 
     name = STAGE
-    version = "2"
+    version = "3"
     parallel = False
 
     def __init__(self, settings: CrawlSettings, seed: int, listing: str = "") -> None:
@@ -80,24 +80,17 @@ class CrawlStage:
         progress: Progress,
     ) -> Iterator[Result]:
         """Fetch one shard; results come in the order of the items, whatever order they finished in."""
-        found = asyncio.run(self._crawl(items, images, progress))
-        self._make_durable(found, images)
+        with FileSyncs() as syncs:
+            found = asyncio.run(self._crawl(items, images, progress, syncs))
+            try:
+                syncs.finish()  # before any row of the shard is written
+            except OSError as error:
+                raise cannot_write(images.root, error) from error
         for results in found:
             yield from results
 
-    def _make_durable(self, found: Iterable[list[Result]], images: ImageStore) -> None:
-        """Sync the pictures of a shard, all together, before any row of it is written."""
-        samples = [item for results in found for item in results if isinstance(item, Sample)]
-        paths = [images.path(sample.image) for sample in samples]
-        if self.settings.keep_originals:
-            paths += [images.root / original_path(sample.provenance.content_sha256) for sample in samples]
-        try:
-            sync_files(paths)
-        except OSError as error:
-            raise cannot_write(images.root, error) from error
-
     async def _crawl(
-        self, items: Sequence[SourceItem], images: ImageStore, progress: Progress
+        self, items: Sequence[SourceItem], images: ImageStore, progress: Progress, syncs: FileSyncs
     ) -> list[list[Result]]:
         # Imported here: `build-dataset --help` must not pay for the HTTP client.
         from dataset_tools.crawl.fetch import Fetcher
@@ -107,8 +100,21 @@ class CrawlStage:
         pool = self._pool(images.root)
         async with Fetcher(self.settings, self.seed, self._memory, backlog=backlog) as fetcher:
             readers = asyncio.Semaphore(STREAM_READERS)
-            work = (self._one(item, fetcher, pool, backlog, stones, progress, readers) for item in items)
-            return await asyncio.gather(*work)
+
+            async def work(item: SourceItem) -> list[Result]:
+                results = await self._one(item, fetcher, pool, backlog, stones, progress, readers)
+                for path in self._written(results, images):
+                    syncs.add(path)
+                return results
+
+            return await asyncio.gather(*map(work, items))
+
+    def _written(self, results: Iterable[Result], images: ImageStore) -> Iterator[Path]:
+        for result in results:
+            if isinstance(result, Sample):
+                yield images.path(result.image)
+                if self.settings.keep_originals:
+                    yield images.root / original_path(result.provenance.content_sha256)
 
     def _pool(self, root: Path) -> WorkerPool:
         """The workers that store under `root`; they outlive a shard and end with the stage object."""
@@ -132,7 +138,7 @@ class CrawlStage:
         try:
             if item.fault is not None:
                 raise FetchFault(item.fault.reason, item.fault.detail)
-            if item.is_streamed:
+            if item.content is not None and item.is_streamed:
                 async with readers:
                     held = await asyncio.to_thread(item.held, self.settings.image_limits.max_bytes)
                     return list(await pool.run(held, None, ()))

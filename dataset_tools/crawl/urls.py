@@ -34,7 +34,8 @@ def checked_url(text: str) -> httpx.URL:
         raise FetchFault(Reason.UNSAFE_URL, f"port {url.port} does not exist")
     if url.userinfo:
         raise FetchFault(Reason.UNSAFE_URL, "URL with a user name or password inside")
-    return url.copy_with(fragment=None)
+    is_normal = "#" not in text and str(url) == text
+    return url if is_normal else url.copy_with(fragment=None)
 
 
 def origin(url: httpx.URL) -> str:

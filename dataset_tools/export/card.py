@@ -9,9 +9,10 @@ import yaml
 
 from dataset_tools.core.labels import BACKGROUND_ID, LABEL_IDS
 from dataset_tools.core.record import Split
-from dataset_tools.export.huggingface import SPLIT_NAMES
-from dataset_tools.export.job import SPLITS, ExportSettings
+from dataset_tools.export.settings import ExportSettings
 from dataset_tools.export.summary import ORIGINS, Summary
+from dataset_tools.formats.huggingface import SPLIT_NAMES
+from dataset_tools.formats.job import SPLITS
 
 # SPDX ids that the Hub knows under the same words in lower case.
 HUB_LICENCES = frozenset(

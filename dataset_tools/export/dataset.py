@@ -3,12 +3,12 @@
 <out>/README.md        the dataset card
 <out>/dataset.json     name, version, counts, what is missing for open publication
 <out>/data/            Hugging Face Parquet (format "huggingface")
-<out>/coco/            format "coco"
-<out>/mfsd/            format "mfsd"
+<out>/<format>/        every other format
 """
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,20 +19,11 @@ from dataset_tools.core.manifest import Manifest
 from dataset_tools.core.progress import ProgressFactory, silent
 from dataset_tools.core.record import Rejection
 from dataset_tools.export.card import missing_for_publication, write_card
-from dataset_tools.export.coco import write_coco
-from dataset_tools.export.huggingface import write_huggingface
-from dataset_tools.export.job import Exporter, ExportJob, ExportSettings, check_samples
-from dataset_tools.export.mfsd import write_mfsd
 from dataset_tools.export.replace import replacing_folder
+from dataset_tools.export.settings import ExportSettings
 from dataset_tools.export.summary import summarise
-
-# Format name -> how it is written and in which folder of the dataset. Parquet lies at the top, so that the
-# dataset folder itself opens with `load_dataset`.
-EXPORTERS: dict[str, tuple[Exporter, str]] = {
-    "coco": (write_coco, "coco"),
-    "mfsd": (write_mfsd, "mfsd"),
-    "huggingface": (write_huggingface, "."),
-}
+from dataset_tools.formats.job import ExportJob, check_samples
+from dataset_tools.formats.registry import find_format
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,25 +69,24 @@ def export_dataset(
         LicenceMissing: a sample has no licence.
         ManifestError: a sample has no split.
     """
-    unchecked = ExportJob(manifest, images, settings)
+    unchecked = ExportJob(manifest, images, settings.about, settings.include_proposals)
     with progress("check", None) as bar:
         counts, rejections = check_samples(unchecked, bar)
     bad = frozenset(rejection.item_key for rejection in rejections)
-    job = ExportJob(manifest, images, settings, left_out=bad)
+    job = dataclasses.replace(unchecked, left_out=bad)
     summary = summarise(job, rejections)
     missing = missing_for_publication(summary, settings)
-    formats = tuple(dict.fromkeys(settings.formats))
     with replacing_folder(out_dir) as fresh:
-        for name in formats:
-            write, folder = EXPORTERS[name]
+        for name in settings.formats:
+            found = find_format(name)
             with progress(name, sum(counts.values())) as bar:
-                write(job, fresh / folder, bar)
+                found.write(job, fresh / found.folder, bar)
         write_text(fresh / "README.md", write_card(summary, settings))
         facts = {
             "name": settings.name,
             "version": settings.version,
             "date": settings.date,
-            "formats": formats,
+            "formats": settings.formats,
             "manifest": manifest.key,
             "missing": missing,
             "counts": summary.as_json(),
@@ -104,7 +94,7 @@ def export_dataset(
         write_text(fresh / "dataset.json", json.dumps(facts, indent=2, sort_keys=True) + "\n")
     return ExportReport(
         folder=out_dir,
-        formats=formats,
+        formats=settings.formats,
         samples=dict(sorted(summary.samples.items())),
         instances=sum(summary.labels.values()),
         left_out=summary.left_out,

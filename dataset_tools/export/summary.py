@@ -17,7 +17,7 @@ from dataset_tools.core.labels import (
 )
 from dataset_tools.core.manifest import Manifest
 from dataset_tools.core.record import Rejection, Sample
-from dataset_tools.export.job import SPLITS, ExportJob
+from dataset_tools.formats.job import SPLITS, ExportJob
 
 # Kinds of `Instance.drawn_by`, in the order a reader asks for them.
 ORIGINS = {

@@ -1,7 +1,8 @@
 """Detection: adds everything that may be a face, and what can be measured of it, to every sample.
 
 This is the slow half of the filter and knows no threshold: what is too little stays in the record, so that
-the filter behind it can be run again with other thresholds in seconds.
+the filter behind it can be run again with other thresholds in seconds. Prints of the face crops are taken
+while the pixels are at hand, and kept in the provenance (`core.face_prints`).
 """
 
 from __future__ import annotations
@@ -10,10 +11,12 @@ import dataclasses
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
+from dataset_tools.core.face_prints import with_face_prints
 from dataset_tools.core.images import ImageStore
 from dataset_tools.core.progress import Progress
 from dataset_tools.core.record import Rejection, Sample
 from dataset_tools.core.stage import each
+from dataset_tools.filter.face_crops import face_prints
 from dataset_tools.filter.gates import is_own_score, measure
 from dataset_tools.filter.models import load_finder
 from dataset_tools.filter.settings import FilterSettings
@@ -25,7 +28,7 @@ class DetectStage:
     """The stage; build it with the settings that `models.choose_detector` returned."""
 
     name = NAME
-    version = "1"
+    version = "2"
     parallel = True
 
     def __init__(self, settings: FilterSettings, seed: int) -> None:
@@ -63,9 +66,12 @@ class DetectStage:
     def _seen(self, sample: Sample, images: ImageStore) -> Sample:
         image_rgb = images.read(sample.image)
         candidates = load_finder(self.settings).candidates(image_rgb)
+        faces = tuple(candidate.face for candidate in candidates)
         others = tuple(score for score in sample.scores if not is_own_score(score.name))
+        evidence = with_face_prints(sample.provenance.evidence, face_prints(image_rgb, faces))
         return dataclasses.replace(
             sample,
-            faces=tuple(candidate.face for candidate in candidates),
+            provenance=dataclasses.replace(sample.provenance, evidence=evidence),
+            faces=faces,
             scores=(*others, *measure(image_rgb, candidates)),
         )

@@ -1,33 +1,33 @@
 """Which pictures are there twice, and which must stay on one side of a split.
 
 Exact duplicates have the same stored picture; near duplicates differ in few bits of their perceptual hash.
-Ground truth is worth more than a photo: a labelled sample is preferred, and it is never dropped for being
-merely *near* another one, only grouped with it.
+Photos in which the same face was seen in the same shot, cut otherwise or mirrored, only share a group. Ground
+truth is worth more than a photo: a labelled sample is preferred, and it is never dropped for being merely
+*near* another one, only grouped with it.
 
-A sample costs about 200 bytes while the plan is made, and no object of its own; the search grows as
-`core.hamming` says.
+A sample costs about 200 bytes while the plan is made, 32 more for each face, and no object of its own; the
+search grows as `core.hamming` says.
 """
 
 from __future__ import annotations
 
 from array import array
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from hashlib import blake2b
 
 import numpy as np
 import numpy.typing as npt
 
+from dataset_tools.core.face_prints import FACE_PHASH, FacePrint, read_face_prints
 from dataset_tools.core.hamming import BITS, Hashes, Indices, near_components
-from dataset_tools.core.images import RgbImage, perceptual_hash
 from dataset_tools.core.reasons import Reason
-from dataset_tools.core.record import Face, Sample
+from dataset_tools.core.record import Sample
 
-# A face crop is hashed with this much of its surroundings on each side, as a share of the box's side: the
-# outline of head and hair tells people apart better than the middle of a masked face.
-_FACE_MARGIN = 0.25
-_SMALLEST_CROP_PX = 16
+# Chance meetings of faces grow with the square of their number, and at millions would chain strangers into
+# one giant group. No shot is cut in so many ways, so more pictures than these must be nearer to share one.
+_MOST_BY_FACE = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +40,7 @@ class Fingerprint:
         phash: 64-bit perceptual hash, None when the sample has none.
         area_px: height * width.
         is_labelled: whether it carries ground truth.
+        faces: prints of its faces.
     """
 
     item_key: str
@@ -48,6 +49,7 @@ class Fingerprint:
     phash: int | None
     area_px: int
     is_labelled: bool
+    faces: tuple[FacePrint, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,35 +84,16 @@ def fingerprint(sample: Sample) -> Fingerprint:
         phash=int(sample.phash, 16) if sample.phash else None,
         area_px=height * width,
         is_labelled=sample.is_labelled,
+        faces=read_face_prints(dict(sample.provenance.evidence).get(FACE_PHASH, "")),
     )
 
 
-def face_hash(image_rgb: RgbImage, faces: Sequence[Face]) -> str:
-    """Perceptual hash of the largest face with its surroundings, "" without a face of useful size.
-
-    The same face in two crops of one photo has nearly the same one, where the pictures as wholes differ.
-
-    Args:
-        image_rgb: (H, W, 3) uint8.
-        faces: largest first.
-
-    Returns:
-        16 hex digits as `core.images.perceptual_hash`, or "".
-    """
-    if not faces:
-        return ""
-    x0, y0, x1, y1 = faces[0].box_xyxy
-    across, down = _FACE_MARGIN * (x1 - x0), _FACE_MARGIN * (y1 - y0)
-    height, width = image_rgb.shape[:2]
-    left, right = max(0, round(x0 - across)), min(width, round(x1 + across))
-    top, bottom = max(0, round(y0 - down)), min(height, round(y1 + down))
-    if min(right - left, bottom - top) < _SMALLEST_CROP_PX:
-        return ""
-    return perceptual_hash(np.ascontiguousarray(image_rgb[top:bottom, left:right]))
-
-
 def plan_duplicates(
-    prints: Iterable[Fingerprint], *, drop_distance: int, group_distance: int
+    prints: Iterable[Fingerprint],
+    *,
+    drop_distance: int,
+    group_distance: int,
+    face_distance: int | None = None,
 ) -> DuplicatePlan:
     """Decide what is dropped and which groups join; the order of `prints` does not matter.
 
@@ -120,6 +103,9 @@ def plan_duplicates(
             pictures come first, then larger ones, then the smaller item key; later ones are dropped.
         group_distance: groups of pictures that differ in at most so many bits (0..15) become one, named
             after the alphabetically first. Dropped pictures join groups too: they link what they resemble.
+        face_distance: groups of pictures with faces whose crops differ in at most so many bits (0..15), as
+            they are or mirrored, become one likewise; where that would join more than 100 pictures, they
+            must be nearer. None compares no faces.
     """
     table = _Prints(prints)
     groups = _Groups()
@@ -138,7 +124,22 @@ def plan_duplicates(
             groups.join(table.group(hashed[members[0]]), table.group(index))
     for members in _runs_of(near_components(distinct, drop_distance)[place]):
         dropped.update(_near_duplicates(table, hashed[members], drop_distance))
+    if face_distance is not None:
+        for owners in _sharing_a_face(table.face, table.face_owner, face_distance):
+            for index in owners[1:]:
+                groups.join(table.group(owners[0]), table.group(index))
     return DuplicatePlan(dropped, groups.renamed())
+
+
+def _sharing_a_face(faces: Hashes, owners: Indices, max_distance: int) -> Iterator[Indices]:
+    """Owners of faces that hang together, at a smaller distance where those would be too many."""
+    distinct, place = np.unique(faces, return_inverse=True)
+    for members in _runs_of(near_components(distinct, max_distance)[place]):
+        found = np.unique(owners[members])
+        if len(found) > _MOST_BY_FACE and max_distance > 0:
+            yield from _sharing_a_face(faces[members], owners[members], max_distance - 1)
+        else:
+            yield found
 
 
 def _near_duplicates(table: _Prints, members: Indices, drop_distance: int) -> dict[str, Dropped]:
@@ -160,8 +161,9 @@ class _Prints:
     def __init__(self, prints: Iterable[Fingerprint]) -> None:
         self._keys, self._groups = _Words(), _Words()
         content, phash, area = array("Q"), array("Q"), array("q")
+        face, face_owner = array("Q"), array("q")
         has_hash, is_labelled = bytearray(), bytearray()
-        for item in prints:
+        for place, item in enumerate(prints):
             self._keys.append(item.item_key)
             self._groups.append(item.group)
             # 16 bytes tell any number of pictures apart.
@@ -170,11 +172,16 @@ class _Prints:
             has_hash.append(item.phash is not None)
             area.append(item.area_px)
             is_labelled.append(item.is_labelled)
+            for one in item.faces:
+                face.extend(one)
+                face_owner.extend((place, place))
         self.count = len(area)
         self.content = np.frombuffer(content, dtype=[("high", "u8"), ("low", "u8")])
         self.phash: Hashes = np.frombuffer(phash, dtype=np.uint64)
         self.has_hash = np.frombuffer(has_hash, dtype=bool)
         self.is_labelled = np.frombuffer(is_labelled, dtype=bool)
+        self.face: Hashes = np.frombuffer(face, dtype=np.uint64)
+        self.face_owner: Indices = np.frombuffer(face_owner, dtype=np.int64)
         self._area = np.frombuffer(area, dtype=np.int64)
 
     def key(self, index: int) -> str:

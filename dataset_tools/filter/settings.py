@@ -52,6 +52,12 @@ class FilterSettings(Settings):
         drop_distance: pictures whose hashes differ in at most so many bits are the same picture; the
             larger one stays.
         group_distance: pictures that differ in at most so many bits join one group and so one split.
+        face_distance: pictures join one group, too, when the crops of two faces in them differ in at most so
+            many bits, as they are or mirrored; none is dropped for that. null compares no faces. Only faces
+            with landmarks are compared. Of 1.71 million pairs of faces in 1,916 photos that had passed for
+            all different, 1 lies within 4 bits, and it is two cuts of one shot; within 6 bits lie 18, of
+            which 4 are. Of photos cut by a tenth, by a fifth, and mirrored, 4 bits find 68, 59 and 73 %;
+            6 bits 75, 64 and 83 %; the hash of the whole picture 1 % and less.
         landmarker_path, aizoo_caffemodel, aizoo_prototxt: use these files; they must be the pinned ones.
     """
 
@@ -71,6 +77,7 @@ class FilterSettings(Settings):
     min_frontal: Share = 0.0
     drop_distance: HashDistance = 4
     group_distance: HashDistance = 6
+    face_distance: HashDistance | None = 4
     landmarker_path: Path | None = None
     aizoo_caffemodel: Path | None = None
     aizoo_prototxt: Path | None = None

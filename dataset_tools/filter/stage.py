@@ -29,7 +29,7 @@ class FilterStage:
     """The stage; its input is what `detect.DetectStage` wrote."""
 
     name = NAME
-    version = "2"
+    version = "3"
     parallel = True
 
     def __init__(self, settings: FilterSettings, seed: int) -> None:
@@ -42,11 +42,12 @@ class FilterStage:
         return self.settings.gate_config()
 
     def plan(self, samples: Iterable[Sample]) -> DuplicatePlan:
-        """Find duplicates over the whole input; holds about 300 bytes a sample in memory."""
+        """Find duplicates over the whole input; holds about 300 bytes a sample and 32 a face in memory."""
         return plan_duplicates(
             map(fingerprint, samples),
             drop_distance=self.settings.drop_distance,
             group_distance=self.settings.group_distance,
+            face_distance=self.settings.face_distance,
         )
 
     def run(

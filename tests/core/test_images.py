@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import os
 import struct
 import sys
 import zlib
@@ -14,13 +15,13 @@ from PIL import Image
 from dataset_tools.core.errors import DataError, ImageFault
 from dataset_tools.core.images import (
     FLATTEN_RGB,
+    FileSyncs,
     ImageStore,
     decode_photo,
     normal_photo,
     original_path,
     perceptual_hash,
     strip_jpeg_metadata,
-    sync_files,
 )
 from dataset_tools.core.reasons import Reason
 
@@ -249,6 +250,14 @@ def test_every_kind_of_jpeg_is_stripped_to_the_same_pixels(options: dict[str, in
     assert np.array_equal(decode_photo(stripped).rgb, decode_photo(data).rgb)
 
 
+def test_bytes_that_fill_up_to_a_marker_go_and_stuffed_ones_in_the_scan_stay() -> None:
+    noise = np.random.default_rng(1).integers(0, 256, (80, 96, 3), dtype=np.uint8)
+    data = encoded(Image.fromarray(noise), "JPEG", quality=95)
+    assert b"\xff\x00" in data
+    for fill in (b"", b"\xff", b"\xff" * 5):
+        assert strip_jpeg_metadata(data[:-2] + fill + data[-2:]) == data
+
+
 def heic(image: Image.Image, **options: object) -> bytes:
     pillow_heif = pytest.importorskip("pillow_heif")
     buffer = io.BytesIO()
@@ -325,8 +334,31 @@ def test_a_file_that_lost_its_bytes_is_written_again(tmp_path: Path) -> None:
         store.path(ref).write_bytes(wrong)
         assert store.put_array(layer) == ref
         assert np.array_equal(store.read_layer(ref), layer)
-    sync_files([store.path(ref), store.path(ref)])
     assert [path.name for path in store.path(ref).parent.iterdir()] == [store.path(ref).name]
+
+
+@pytest.mark.parametrize("count", [1, 8, 19])
+def test_every_added_file_is_synced_before_its_folder(
+    tmp_path: Path, count: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: list[int] = []
+    monkeypatch.setattr(os, "fsync", lambda handle: synced.append(os.fstat(handle).st_ino))
+    store = ImageStore(tmp_path, syncs=False)
+    paths = [store.path(store.put_array(np.full((9, 9), number, np.uint8))) for number in range(count)]
+    with FileSyncs() as syncs:
+        for path in paths:
+            syncs.add(path)
+        syncs.finish()
+    files = {path.stat().st_ino for path in paths}
+    folders = {path.parent.stat().st_ino for path in paths}
+    assert set(synced[:count]) == files
+    assert set(synced[count:]) == folders
+
+
+def test_a_file_that_cannot_be_synced_is_told_at_the_end(tmp_path: Path) -> None:
+    with FileSyncs() as syncs, pytest.raises(FileNotFoundError):
+        syncs.add(tmp_path / "gone")
+        syncs.finish()
 
 
 def test_equal_damage_gives_equal_words_and_no_memory_address() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import ssl
 import time
 from datetime import UTC, datetime, timedelta
@@ -154,6 +155,41 @@ def test_a_connection_the_server_closed_in_between_is_replaced(site, make_settin
         site.routes[f"/last{number}"] = last_answer
     results = fetch(make_settings(fetch={"tries": 1}), *(site.url(f"/last{n}") for n in range(4)))
     assert [result.body for result in results if isinstance(result, Fetched)] == [b"x"] * 4
+
+
+def test_as_many_connections_are_kept_as_a_host_may_have(make_settings):
+    at_once = 20
+    connections: list[asyncio.Task[None] | None] = []
+
+    async def run() -> None:
+        all_asked = asyncio.Barrier(at_once)
+
+        async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            connections.append(asyncio.current_task())
+            with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
+                while await reader.readuntil(b"\r\n\r\n"):
+                    await all_asked.wait()
+                    writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\nx")
+            writer.close()
+            with contextlib.suppress(ConnectionError):
+                await writer.wait_closed()
+
+        server = await asyncio.start_server(answer, "127.0.0.1", 0, backlog=at_once)
+        origin = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        settings = make_settings(
+            allow_origins=[origin],
+            respect_robots=False,
+            respect_opt_out=False,
+            fetch={"per_host": at_once, "deadline_s": 30, "idle_s": 30},
+        )
+        async with server:
+            async with Fetcher(settings, 0, CrawlMemory()) as fetcher:
+                for wave in range(2):
+                    await asyncio.gather(*(fetcher.fetch(f"{origin}/{wave}/{n}.png") for n in range(at_once)))
+            await asyncio.gather(*filter(None, connections))
+
+    asyncio.run(run())
+    assert len(connections) == at_once
 
 
 def test_a_full_backlog_holds_downloads_back(site, make_settings):

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from dataset_tools.config import BuildConfig
 from dataset_tools.core.errors import ManifestError, UnknownName
 from dataset_tools.core.images import ImageStore
 from dataset_tools.core.manifest import Manifest, write_header
 from dataset_tools.core.reasons import Reason
+from dataset_tools.core.record import Sample, Score
 from dataset_tools.core.stage import run_stage, shards_of_items
 from dataset_tools.crawl import retry
 from dataset_tools.crawl.listing import list_items
@@ -21,6 +23,7 @@ from dataset_tools.crawl.retry import RetryReport, finish_retries, retry_failed
 from dataset_tools.crawl.retry_cli import describe_retry, parse_reasons
 from dataset_tools.crawl.settings import CrawlSettings
 from dataset_tools.crawl.stage import CrawlStage
+from dataset_tools.pipeline import STAGES, Pipeline
 
 
 class Build:
@@ -109,16 +112,92 @@ def test_nothing_to_try_leaves_the_manifest_alone(build, site):
     assert not site.seen
 
 
-def test_manifests_that_followed_from_the_old_rows_are_removed(build, site, make_picture):
-    manifests = build.directory.parent
-    for name, key, parent in (("filter-1", "f", "crawl-key"), ("synth-1", "s", "f"), ("other", "o", "x")):
-        (manifests / name / "samples").mkdir(parents=True)
-        write_header(manifests / name, {"key": key, "parent": parent, "counts": {}, "shards": 0})
+def follow(build, *names: tuple[str, str, str]) -> None:
+    for name, key, parent in names:
+        (build.directory.parent / name / "samples").mkdir(parents=True)
+        write_header(build.directory.parent / name, {"key": key, "parent": parent, "counts": {}, "shards": 0})
+
+
+def test_what_followed_from_the_old_rows_is_put_away(build, site, make_picture):
+    manifests, models = build.directory.parent, build.directory.parents[1] / "models"
+    follow(build, ("filter-1", "f", "crawl-key"), ("synth-1", "s", "f"), ("other", "o", "x"))
+    (manifests / "split-unfinished" / "samples").mkdir(parents=True)
+    for name, key in (("unet-0123456789ab", "s"), ("unet-ba9876543210", "o"), ("mine", "s")):
+        (models / name).mkdir(parents=True)
+        (models / name / "training.json").write_text(json.dumps({"dataset_key": key}))
+    (models / "calibration-0123456789ab.json").write_text("{}")
     mend(site, make_picture)
     report = build.retry()
-    assert report.stale == ("filter-1", "synth-1")
+    assert report.stale == (
+        "filter-1",
+        "models/calibration-0123456789ab.json",
+        "models/unet-0123456789ab",
+        "split-unfinished",
+        "synth-1",
+    )
     assert {path.name for path in manifests.iterdir()} == {"crawl-abc", "other"}
-    assert "filter-1, synth-1" in describe_retry(report)
+    assert {path.name for path in models.iterdir()} == {"unet-ba9876543210", "mine", "before-retry"}
+    assert (models / "before-retry" / "unet-0123456789ab" / "training.json").exists()
+    assert "filter-1, models/calibration" in describe_retry(report)
+
+
+def test_a_retry_that_gains_nothing_leaves_later_stages_alone(build, site):
+    follow(build, ("filter-1", "f", "crawl-key"))
+    site.add("/2.png", status=404)
+    assert build.retry().stale == ()
+    assert (build.directory.parent / "filter-1" / "header.json").exists()
+
+
+class Passing:
+    """A stage that lets every sample through, and notes on each how many there were in all."""
+
+    version = "1"
+    parallel = False
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.config: dict[str, Any] = {}
+
+    def plan(self, samples: Iterable[Sample]) -> int:
+        return sum(1 for _ in samples)
+
+    def run(self, items: Sequence[Sample], *, plan: int, images: Any, progress: Any) -> Iterator[Sample]:
+        for item in items:
+            yield dataclasses.replace(item, scores=(Score(f"{self.name}_of", plan / 100),))
+
+
+def test_later_stages_of_a_build_are_done_again_for_what_was_gained(
+    site, make_settings, url_file, make_picture, tmp_path
+):
+    urls = [site.add(f"/{number}.png", make_picture(number)) for number in range(14)]
+    for number in range(4, 14):
+        site.add(f"/{number}.png", status=503)
+    config = BuildConfig(
+        name="toy",
+        workspace=tmp_path / "work",
+        shard_size=4,
+        crawl=make_settings(url_file(*urls), fetch={"tries": 1}),
+    )
+
+    def opened() -> Pipeline:
+        build = Pipeline(config)
+        build._stages |= {name: Passing(name) for name in ("detect", "filter", "synth", "prelabel", "review")}
+        return build
+
+    def run(build: Pipeline) -> list[Sample]:
+        for name in STAGES:
+            build.run(name)
+        return list(build.manifest("split").samples())
+
+    before = run(opened())
+    assert (len(before), before[0].scores) == (4, (Score("review_of", 0.04),))
+    for number in range(4, 14):
+        site.add(f"/{number}.png", make_picture(number))
+    assert opened().retry_failed().kept == 10
+    assert list(opened().chain()) == ["crawl"]
+    after = run(opened())
+    assert {sample.provenance.url for sample in after} == set(urls)
+    assert {sample.scores for sample in after} == {(Score("review_of", 0.14),)}
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import yaml
 
 from dataset_tools.core.labels import Label
 from dataset_tools.export.card import licence_fields, missing_for_publication, write_card
-from dataset_tools.export.job import ExportSettings
+from dataset_tools.export.settings import ExportSettings
 from dataset_tools.export.summary import Summary
 
 

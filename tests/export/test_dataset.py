@@ -6,13 +6,15 @@ import dataclasses
 import json
 
 import pytest
+from pydantic import ValidationError
 
 from dataset_tools.core.errors import LicenceMissing, ManifestError
 from dataset_tools.core.reasons import Reason
-from dataset_tools.export.coco import read_coco
-from dataset_tools.export.dataset import EXPORTERS, export_dataset
-from dataset_tools.export.job import FORMATS, ExportSettings
+from dataset_tools.export.dataset import export_dataset
 from dataset_tools.export.replace import replacing_folder
+from dataset_tools.export.settings import ExportSettings
+from dataset_tools.formats.coco import read_coco
+from dataset_tools.formats.registry import FORMATS
 
 COCO = ExportSettings(formats=("coco",))
 
@@ -22,8 +24,9 @@ def coco_ids(folder):
     return {image.sample_id: image for path in files for image in read_coco(path)}
 
 
-def test_every_format_of_the_settings_has_an_exporter():
-    assert set(EXPORTERS) == set(FORMATS)
+def test_an_unknown_format_is_refused_with_the_nearest_names():
+    with pytest.raises(ValidationError, match=r"unknown format .koko..*coco"):
+        ExportSettings(formats=("koko",))
 
 
 def test_only_labelled_samples_leave_and_the_report_counts_them(exported):
@@ -109,7 +112,7 @@ def test_an_export_that_fails_half_way_leaves_the_old_one_whole(chain, tmp_path,
         (folder / "half").mkdir(parents=True)
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setitem(EXPORTERS, "coco", (full_disk, "coco"))
+    monkeypatch.setitem(FORMATS, "coco", dataclasses.replace(FORMATS["coco"], write=full_disk))
     with pytest.raises(OSError, match="No space"):
         export_dataset(manifests["split"], workspace.images, COCO, tmp_path / "out")
     assert coco_ids(tmp_path / "out") == before

@@ -11,7 +11,7 @@ from PIL import Image
 from dataset_tools.core.errors import DataError, HubError
 from dataset_tools.core.files import write_text
 from dataset_tools.export.hub import prepare, push
-from dataset_tools.export.job import paint_index
+from dataset_tools.formats.job import paint_index
 
 # The client itself hands raw bytes to its HTTP library in a way that library advises against.
 pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning")
@@ -133,7 +133,7 @@ def test_a_bad_repository_name_is_one_line(plan, fake_hub):
 
 def test_going_public_needs_the_flag_and_a_complete_card(plan, labelled, fake_hub, tmp_path):
     from dataset_tools.export.dataset import export_dataset
-    from dataset_tools.export.job import ExportSettings
+    from dataset_tools.export.settings import ExportSettings
 
     push(plan.folder, "user/open", endpoint=fake_hub.url, public=True)
     assert not fake_hub.repos["user/open"].private

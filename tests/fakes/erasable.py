@@ -8,8 +8,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 
-from dataset_tools.core.files import sha256_hex
+from dataset_tools.core.files import canonical_json, sha256_hex
 from dataset_tools.core.images import ImageStore, perceptual_hash
 from dataset_tools.core.labels import Label
 from dataset_tools.core.manifest import Manifest, write_header, write_shard
@@ -35,8 +37,10 @@ class Erasable:
     chain: dict[str, Manifest] = field(default_factory=dict)
 
     def add_files(self) -> None:
-        """Verdicts, a LabelMe lane, models, predictions and a log."""
+        """Originals, a kept answer, verdicts, a LabelMe lane, models, scores, predictions and pages."""
         root = self.workspace.root
+        self._add_fetched(root)
+        self._add_scores(root)
         lane = root / "reviews" / "labelme" / "ann"
         lane.mkdir(parents=True)
         lines = [json.dumps({"sample_id": item.id, "note": "fine"}) + "\n" for item in self.photos]
@@ -56,6 +60,27 @@ class Erasable:
         (root / "predictions" / f"{self.photos[0].id}.png").write_bytes(b"mask")
         page = f'<img src="{self.photos[0].provenance.url}">'.replace("&", "&amp;")
         (root / "pairs.html").write_text(page)
+
+    def _add_fetched(self, root: Path) -> None:
+        for item in self.photos:
+            self.workspace.images.put_original(item.provenance.url.encode())
+        (root / "listings").mkdir()
+        answer = {"hits": [_hit(item) for item in self.photos], "cursor": {}, "is_partial": False}
+        (root / "listings" / "source-0-0123456789ab.jsonl").write_text(
+            canonical_json({"asked": {"page": "1"}, "answer": answer}) + "\n"
+        )
+        (root / "quarantine" / "objects").mkdir(parents=True)
+        (root / "quarantine" / "objects" / f"{self.photos[0].image.sha256}.png").write_bytes(b"damaged")
+
+    def _add_scores(self, root: Path) -> None:
+        board = root / "leaderboard"
+        (board / "predictions" / "net").mkdir(parents=True)
+        rows = [{"sample_id": item.id, "iou": 0.5} for item in self.photos]
+        pq.write_table(pa.Table.from_pylist(rows), board / "net.parquet")
+        (board / "net.json").write_text('{"table": "net.parquet"}')
+        for item in self.photos:
+            (board / "predictions" / "net" / f"{item.id}_0.png").write_bytes(b"mask")
+        (board / "leaderboard.html").write_text("<img src='data:image/jpeg;base64,/9j/'>")
 
 
 def build_erasable(root: Path, photos: int, copies_of_first: int = 0, shared_soft: bool = False) -> Erasable:
@@ -87,6 +112,12 @@ def build_erasable(root: Path, photos: int, copies_of_first: int = 0, shared_sof
     erasable.chain["synth"] = synth
     erasable.chain["split"] = _write_split(workspace, synth)
     return erasable
+
+
+def _hit(item: Sample) -> dict[str, str]:
+    origin = item.provenance
+    texts = {"title": f"A title {origin.seed}", "author": origin.author, "page_url": "", "fault": ""}
+    return {"id": f"id-{origin.seed}", "url": origin.url, "licence": "CC0-1.0", "licence_url": "", **texts}
 
 
 def _photo(store: ImageStore, number: int) -> Sample:

@@ -1,17 +1,17 @@
 from __future__ import annotations
 
+import dataclasses
+import random
 from collections.abc import Sequence
 from itertools import combinations
 
-import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dataset_tools.core.labels import Wearing
+from dataset_tools.core.face_prints import FacePrint
 from dataset_tools.core.reasons import Reason
-from dataset_tools.core.record import Face
-from dataset_tools.filter.duplicates import Fingerprint, face_hash, plan_duplicates
+from dataset_tools.filter.duplicates import Fingerprint, plan_duplicates
 
 WORDS = st.integers(0, 2**64 - 1)
 
@@ -143,14 +143,36 @@ def test_a_giant_cluster_keeps_the_few_that_cover_it() -> None:
     assert len(same.dropped) == 49_999
 
 
-def test_two_crops_of_one_photo_show_the_same_face(astronaut_rgb: np.ndarray) -> None:
-    def seen(shift: int) -> str:
-        box = (175.0 - shift, 60.0 - shift, 275.0 - shift, 200.0 - shift)
-        return face_hash(astronaut_rgb[shift:, shift:], [Face(box, 0.9, Wearing.UNKNOWN, "test")])
+def test_photos_of_one_face_share_a_group_and_none_is_dropped() -> None:
+    def photo(key: str, *faces: tuple[int, int]) -> Fingerprint:
+        # The pictures as wholes lie far apart.
+        whole = {"a": 0x0F, "b": 0xFF << 20, "c": 0xFFFF << 40, "d": 0xFFFFFF, "e": 0x3F << 58}[key]
+        prints = tuple(FacePrint(*face) for face in faces)
+        return dataclasses.replace(item(key, whole), faces=prints)
 
-    assert seen(0) == seen(20) != ""
-    assert seen(0) != face_hash(
-        astronaut_rgb, [Face((0.0, 300.0, 120.0, 440.0), 0.9, Wearing.UNKNOWN, "test")]
-    )
-    assert face_hash(astronaut_rgb, []) == ""
-    assert face_hash(astronaut_rgb, [Face((5.0, 5.0, 9.0, 9.0), 0.9, Wearing.UNKNOWN, "test")]) == ""
+    far = [0x9E3779B97F4A7C15 * odd % 2**64 for odd in range(1, 15, 2)]  # unrelated to each other
+    photos = [
+        photo("b", (far[0], far[1]), (far[2], far[3])),
+        photo("a", (far[0] ^ 0b1111, far[4])),  # b's first
+        photo("c", (far[5], far[2] ^ 0b111)),  # b's second, mirrored
+        photo("d", (far[6], ~far[6] % 2**64)),
+        photo("e"),
+    ]
+    distances = {"drop_distance": 4, "group_distance": 4}
+    assert plan_duplicates(photos, **distances).groups == {}
+    assert plan_duplicates(photos, **distances, face_distance=3).groups == {"g-c": "g-b"}
+    for order in (photos, photos[::-1]):
+        plan = plan_duplicates(order, **distances, face_distance=4)
+        assert (plan.dropped, plan.groups) == ({}, {"g-b": "g-a", "g-c": "g-a"})
+
+
+@pytest.mark.parametrize(("photos", "groups"), [(90, 1), (150, 150)])
+def test_chance_meetings_of_many_faces_do_not_chain_into_one_group(photos: int, groups: int) -> None:
+    chance = random.Random(4)
+    value, items = chance.getrandbits(64), []
+    for place in range(photos):  # each face lies 4 bits from the one before
+        value ^= sum(1 << bit for bit in chance.sample(range(64), 4))
+        face = FacePrint(value, chance.getrandbits(64))
+        items.append(dataclasses.replace(item(f"{place:03d}", None), faces=(face,)))
+    plan = plan_duplicates(items, drop_distance=4, group_distance=4, face_distance=4)
+    assert len({plan.groups.get(one.group, one.group) for one in items}) == groups

@@ -12,6 +12,7 @@ import pytest
 from PIL import Image, ImageFilter
 
 from dataset_tools.core.errors import WeightsUnavailable
+from dataset_tools.core.face_prints import FACE_PHASH
 from dataset_tools.core.images import decode_photo, encode_png, perceptual_hash
 from dataset_tools.core.labels import Label
 from dataset_tools.core.manifest import Manifest, ShardCounts, write_header, write_shard
@@ -157,6 +158,26 @@ def test_near_duplicates_that_both_stay_share_a_group(
     ]
     kept, _, _ = filtered(workspace, samples, settled)
     assert {sample.group for sample in kept.values()} == {"group-a.png"}
+
+
+def test_cuts_of_one_shot_share_a_group_by_the_face(
+    workspace: Workspace, small: FilterSettings, astronaut_rgb: np.ndarray, hopper_path: Path
+) -> None:
+    cut = np.ascontiguousarray(astronaut_rgb[:300, 100:350])
+    samples = [
+        put(workspace, "a.png", encode_png(astronaut_rgb)),
+        put(workspace, "b.png", encode_png(cut)),
+        put(workspace, "c.png", encode_png(np.ascontiguousarray(cut[:, ::-1]))),
+        put(workspace, "hopper.jpg", hopper_path.read_bytes()),
+    ]
+    wide = small.model_copy(update={"face_distance": 8})
+    kept, dropped, _ = filtered(workspace, samples, wide)
+    groups = {key: one.group for key, one in kept.items()}
+    together = dict.fromkeys(("a.png", "b.png", "c.png"), "group-a.png")
+    assert (groups, dropped) == ({**together, "hopper.jpg": "group-hopper.jpg"}, {})
+    assert all(FACE_PHASH in dict(one.provenance.evidence) for one in kept.values())
+    alone, _, _ = filtered(workspace, samples, small.model_copy(update={"face_distance": None}))
+    assert {one.group for one in alone.values()} == {f"group-{key}" for key in kept}
 
 
 def test_a_threshold_is_changed_without_a_detector(

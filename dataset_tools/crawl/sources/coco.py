@@ -15,11 +15,12 @@ from dataset_tools.core.errors import DataError, FetchFault, ItemFault
 from dataset_tools.core.files import canonical_json
 from dataset_tools.core.images import ImageLimits
 from dataset_tools.core.labels import Label
+from dataset_tools.core.published import Fault, Labels
 from dataset_tools.core.reasons import Reason
 from dataset_tools.core.record import Instance, Split, sorted_pairs
+from dataset_tools.core.segmentation import decode_segmentation
 from dataset_tools.core.text import storable
-from dataset_tools.crawl.coco_masks import decode_segmentation
-from dataset_tools.crawl.items import Fault, Labels, Listing, SourceItem, SourceSettings
+from dataset_tools.crawl.items import Listing, SourceItem, SourceSettings
 from dataset_tools.crawl.local import inside, require_file, require_folder
 
 

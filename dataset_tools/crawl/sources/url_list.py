@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 from dataset_tools.core.errors import ConfigError, DataError, FetchFault
+from dataset_tools.core.published import Fault
 from dataset_tools.core.reasons import Reason
 from dataset_tools.core.text import storable
-from dataset_tools.crawl.items import Fault, Listing, SourceItem, SourceSettings
+from dataset_tools.crawl.items import Listing, SourceItem, SourceSettings
 from dataset_tools.crawl.local import require_file
 
 _LICENCE_COLUMNS = ("licence", "license")

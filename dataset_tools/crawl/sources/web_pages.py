@@ -11,12 +11,15 @@ from urllib.parse import urlsplit
 from pydantic import Field
 
 from dataset_tools.core.errors import FetchFault, ServiceError
+from dataset_tools.core.files import digest_json
 from dataset_tools.core.images import sniff_format
+from dataset_tools.core.published import Fault
 from dataset_tools.core.reasons import Reason
 from dataset_tools.core.record import sorted_pairs
 from dataset_tools.core.text import storable
+from dataset_tools.core.tombstones import STAND_IN
 from dataset_tools.crawl.html_pages import read_page
-from dataset_tools.crawl.items import Fault, Listing, SourceItem, SourceSettings, WebPage
+from dataset_tools.crawl.items import Listing, SourceItem, SourceSettings, WebPage, taken_down
 from dataset_tools.crawl.paging import Memory, licence_of_url, short
 
 
@@ -111,6 +114,10 @@ class WebPagesSource(SourceSettings):
         licence = licence_of_url(found[0]) if len(found) == 1 else self.licence.strip()
         missing = "the page names several licences" if found else "neither page nor configuration states one"
         for url, text in page["pictures"]:
+            if url.startswith(STAND_IN):
+                yield taken_down(self.name, url, digest=text)
+                continue
+            digest = digest_json([page["url"], found, page["author"], url, text])
             try:
                 url = str(checked_url(url))
                 problem = None if licence else Fault(Reason.LICENCE, missing)
@@ -127,6 +134,7 @@ class WebPagesSource(SourceSettings):
                 name=url.partition("?")[0].rpartition("/")[2][:200],
                 evidence=sorted_pairs({name: value for name, value in notes.items() if value}),
                 fault=problem,
+                digest=digest,
             )
 
 

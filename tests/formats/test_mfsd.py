@@ -8,7 +8,7 @@ import numpy as np
 
 from dataset_tools.core.labels import Label
 from dataset_tools.core.masks import union
-from dataset_tools.export.mfsd import PHOTO_COLUMNS, read_mfsd
+from dataset_tools.formats.mfsd import PHOTO_COLUMNS, read_mfsd
 
 
 def rows_of(path):

@@ -1,4 +1,4 @@
-"""What every exporter is given: settings, and the samples that may leave the suite."""
+"""What every writer is given: the samples that may leave the suite, and what the dataset says of itself."""
 
 from __future__ import annotations
 
@@ -7,12 +7,10 @@ import io
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
-from pydantic import Field
 
 from dataset_tools.core.errors import ItemFault, LicenceMissing, ManifestError
 from dataset_tools.core.files import sha256_hex, write_bytes
@@ -23,33 +21,26 @@ from dataset_tools.core.masks import check_rle, rle_to_mask
 from dataset_tools.core.progress import Progress
 from dataset_tools.core.reasons import Reason
 from dataset_tools.core.record import ImageRef, Rejection, Sample, Split
-from dataset_tools.core.settings import Settings
 from dataset_tools.core.stage import reject
-
-FormatName = Literal["coco", "mfsd", "huggingface"]
-FORMATS: tuple[FormatName, ...] = ("coco", "mfsd", "huggingface")
 
 # Order in which splits are written.
 SPLITS = (Split.TRAIN, Split.VAL, Split.TEST)
 
 
-class ExportSettings(Settings):
-    """What is written and what the card says of it.
+@dataclass(frozen=True, slots=True)
+class About:
+    """What a dataset says of itself in every format that has a place for it.
 
     Attributes:
-        formats: which formats, each once.
-        include_proposals: also write samples that nobody has confirmed; they are marked as proposals.
         name: title of the dataset.
-        version: of the dataset, as its users will cite it.
-        date: shown on the card, e.g. "2026-01-31"; left out when "" (no clock is read).
-        description: a sentence for the top of the card.
-        contact: where people ask for removal of a picture; publishing openly needs it.
+        version: as its users will cite it.
+        date: e.g. "2026-01-31"; "" when not said (no clock is read).
+        description: a sentence.
+        contact: where people ask for removal of a picture.
     """
 
-    formats: tuple[FormatName, ...] = Field(default=FORMATS, min_length=1)
-    include_proposals: bool = False
-    name: str = Field(default="masked faces", min_length=1)
-    version: str = Field(default="0.1.0", min_length=1)
+    name: str = "masked faces"
+    version: str = "0.1.0"
     date: str = ""
     description: str = ""
     contact: str = ""
@@ -62,13 +53,15 @@ class ExportJob:
     Attributes:
         manifest: where they come from; it must have gone through the split stage.
         images: the workspace's pictures.
-        settings: see there.
+        about: what the dataset says of itself.
+        include_proposals: also write what nobody has confirmed, marked as proposals.
         left_out: item keys of samples that turned out to be unusable.
     """
 
     manifest: Manifest
     images: ImageStore
-    settings: ExportSettings
+    about: About = About()
+    include_proposals: bool = False
     left_out: frozenset[str] = frozenset()
 
     def samples(self, split: Split | None = None) -> Iterator[Sample]:
@@ -78,7 +71,7 @@ class ExportJob:
                 split is not None and sample.split is not split
             ):
                 continue
-            if self.settings.include_proposals:
+            if self.include_proposals:
                 yield sample
             elif sample.is_labelled:
                 truth = tuple(item for item in sample.instances if not item.is_proposal)

@@ -13,7 +13,7 @@ from pycocotools import mask as coco_mask
 
 from dataset_tools.core.errors import ItemFault
 from dataset_tools.core.masks import decode_counts, rle_to_mask
-from dataset_tools.crawl.coco_masks import decode_segmentation, polygons_to_mask
+from dataset_tools.core.segmentation import decode_segmentation, polygons_to_mask
 
 
 def blobs(seed: int, size_hw: tuple[int, int]) -> np.ndarray:

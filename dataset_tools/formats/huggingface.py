@@ -14,8 +14,8 @@ from typing import Any
 from dataset_tools.core.labels import MASK_TYPE, WEARING_STATE
 from dataset_tools.core.progress import Progress
 from dataset_tools.core.record import Instance, Sample, Split
-from dataset_tools.export.coco import rle_to_coco
-from dataset_tools.export.job import SPLITS, ExportJob, file_name, index_to_png, paint_index, public_group
+from dataset_tools.formats.coco import rle_to_coco
+from dataset_tools.formats.job import SPLITS, ExportJob, file_name, index_to_png, paint_index, public_group
 
 # The Hub's word for the validation split.
 SPLIT_NAMES = {Split.TRAIN: "train", Split.VAL: "validation", Split.TEST: "test"}

@@ -13,7 +13,7 @@ from hypothesis.extra import numpy as hnp
 
 from dataset_tools.core.errors import DataError, ItemFault
 from dataset_tools.core.masks import mask_to_rle, rle_to_mask
-from dataset_tools.export.coco import coco_to_rle, read_coco, rle_to_coco
+from dataset_tools.formats.coco import coco_to_rle, read_coco, rle_to_coco
 
 SPLITS = ("train", "val", "test")
 

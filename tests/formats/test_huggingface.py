@@ -12,9 +12,10 @@ import numpy as np
 from dataset_tools.core.files import sha256_file
 from dataset_tools.core.labels import LABEL_IDS, PAINT_ORDER, Label
 from dataset_tools.core.masks import rle_to_mask
-from dataset_tools.export.coco import coco_to_rle
 from dataset_tools.export.dataset import export_dataset
-from dataset_tools.export.job import ExportSettings, paint_index
+from dataset_tools.export.settings import ExportSettings
+from dataset_tools.formats.coco import coco_to_rle
+from dataset_tools.formats.job import paint_index
 
 # Runs as its users would run it: a fresh process that may not ask the network.
 READER = """

@@ -19,7 +19,7 @@ from dataset_tools.core.labels import LABEL_IDS, Label
 from dataset_tools.core.masks import RleMask, counts_to_rle, decode_counts
 from dataset_tools.core.progress import Progress
 from dataset_tools.core.record import Instance, Sample, sorted_pairs
-from dataset_tools.export.job import SPLITS, ExportJob, file_name, place_picture, public_group
+from dataset_tools.formats.job import SPLITS, ExportJob, file_name, place_picture, public_group
 
 _LABEL_OF_ID: dict[int, Label] = {number: label for label, number in LABEL_IDS.items()}
 
@@ -89,10 +89,10 @@ def write_coco(job: ExportJob, folder: Path, progress: Progress) -> None:
 
 
 def _write_head(stream: IO[str], job: ExportJob, licences: list[str]) -> None:
-    settings = job.settings
-    info = {"description": settings.name, "version": settings.version, "contributor": settings.contact}
-    if settings.date:
-        info["date_created"] = settings.date
+    about = job.about
+    info = {"description": about.name, "version": about.version, "contributor": about.contact}
+    if about.date:
+        info["date_created"] = about.date
     head = {
         "info": info,
         "licenses": [{"id": number, "name": name, "url": ""} for number, name in enumerate(licences, 1)],

@@ -34,7 +34,7 @@ from dataset_tools.core.labels import MASK_TYPE, WEARING_STATE, Label
 from dataset_tools.core.masks import BoolMask, union
 from dataset_tools.core.progress import Progress
 from dataset_tools.core.record import Instance, Sample
-from dataset_tools.export.job import ExportJob, file_name, place_picture, public_group
+from dataset_tools.formats.job import ExportJob, file_name, place_picture, public_group
 
 FACE_COLUMNS = (
     "filename",

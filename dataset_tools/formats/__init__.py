@@ -1,0 +1,1 @@
+"""Dataset formats, each in and out: one file and one line in `registry` per format."""
