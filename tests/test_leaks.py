@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-import importlib.util
 import json
-import sys
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -20,18 +18,6 @@ from dataset_tools.core.face_prints import FacePrint, with_face_prints
 from dataset_tools.core.manifest import Manifest, ShardCounts, write_header, write_shard
 from dataset_tools.leaks import Leak, Opened, Picture, find_leaks, open_pictures
 from dataset_tools.leaks_cli import leaks as command
-
-
-def build(root: Path, photos: int) -> Any:
-    """`tests/fakes/erasable.py`, which says what is in it."""
-    path = Path(__file__).parent / "fakes" / "erasable.py"
-    spec = importlib.util.spec_from_file_location("fake_erasable", path)
-    assert spec is not None and spec.loader is not None
-    module = sys.modules.get(spec.name) or importlib.util.module_from_spec(spec)
-    if spec.name not in sys.modules:
-        sys.modules[spec.name] = module
-        spec.loader.exec_module(module)
-    return module.build_erasable(root, photos)
 
 
 def kinds(first: Opened, second: Opened) -> list[tuple[str, str, str]]:
@@ -72,8 +58,8 @@ def test_planted_copies_are_found_and_nothing_else(planted: tuple[Path, Path]) -
     assert {(b, a) for _, a, b in kinds(first, second)} == {(a, b) for _, a, b in kinds(second, first)}
 
 
-def test_a_dataset_and_a_folder_of_its_pictures_are_the_same(tmp_path: Path) -> None:
-    made = build(tmp_path / "work", photos=6)
+def test_a_dataset_and_a_folder_of_its_pictures_are_the_same(build_erasable: Any, tmp_path: Path) -> None:
+    made = build_erasable(tmp_path / "work", photos=6)
     copies = tmp_path / "copies"
     copies.mkdir()
     for sample in made.photos[:4]:
@@ -82,8 +68,8 @@ def test_a_dataset_and_a_folder_of_its_pictures_are_the_same(tmp_path: Path) -> 
     assert [(leak.kind, leak.first) for leak in found] == [("content", f"{n}.png") for n in range(4)]
 
 
-def test_a_rendered_child_of_a_photo_in_the_other_set_is_a_leak(tmp_path: Path) -> None:
-    made = build(tmp_path / "work", photos=3)
+def test_a_rendered_child_of_a_photo_in_the_other_set_is_a_leak(build_erasable: Any, tmp_path: Path) -> None:
+    made = build_erasable(tmp_path / "work", photos=3)
     everything = open_pictures(Manifest(made.chain["synth"].directory).directory)
     split = {one.id: one for one in everything.pictures}
     photo, child, stranger = split[made.photos[0].id], split[made.children[0].id], split[made.children[1].id]
@@ -100,11 +86,11 @@ def test_a_rendered_child_of_a_photo_in_the_other_set_is_a_leak(tmp_path: Path) 
     ]
 
 
-def test_an_export_keeps_group_and_descent(tmp_path: Path) -> None:
+def test_an_export_keeps_group_and_descent(build_erasable: Any, tmp_path: Path) -> None:
     from dataset_tools.export.dataset import export_dataset
     from dataset_tools.export.settings import ExportSettings
 
-    made = build(tmp_path / "work", photos=4)
+    made = build_erasable(tmp_path / "work", photos=4)
     settings = ExportSettings(name="toy", formats=("coco",))
     export_dataset(Manifest(made.chain["split"].directory), made.workspace.images, settings, tmp_path / "out")
     exported = open_pictures(tmp_path / "out")
@@ -181,8 +167,8 @@ def test_another_cut_of_one_shot_is_told_by_its_face_and_only_once() -> None:
     assert (first.with_faces, second.with_faces) == (1, 3)
 
 
-def test_faces_come_along_with_a_manifest(tmp_path: Path) -> None:
-    made = build(tmp_path / "work", photos=2)
+def test_faces_come_along_with_a_manifest(build_erasable: Any, tmp_path: Path) -> None:
+    made = build_erasable(tmp_path / "work", photos=2)
     face = FacePrint(5, 2**63)
     sample = made.photos[0]
     evidence = with_face_prints(sample.provenance.evidence, [face])
