@@ -9,7 +9,8 @@ import sys
 import tempfile
 import threading
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import NoReturn, ParamSpec, TypeVar
 
 import click
@@ -22,13 +23,28 @@ _Given = ParamSpec("_Given")
 _Result = TypeVar("_Result")
 
 
-class Terminated(KeyboardInterrupt):
-    """SIGTERM came: everything is put away as after Ctrl-C, only the exit code tells."""
+_was_told_to_end = threading.Event()
 
 
-def _terminate(*_: object) -> NoReturn:
+def _end_as_after_ctrl_c(*_: object) -> None:
+    """SIGTERM: event loops and worker pools know how to end on Ctrl-C, so that is what they get."""
     signal.signal(signal.SIGTERM, signal.SIG_DFL)  # a second one ends the process at once
-    raise Terminated
+    _was_told_to_end.set()
+    signal.raise_signal(signal.SIGINT)
+
+
+@contextmanager
+def _minding_sigterm() -> Iterator[None]:
+    is_main = threading.current_thread() is threading.main_thread()
+    if not is_main or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
+        yield  # a caller that minds SIGTERM itself, as a server does, keeps its own way
+        return
+    _was_told_to_end.clear()
+    signal.signal(signal.SIGTERM, _end_as_after_ctrl_c)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 def reports_errors(command: Callable[_Given, _Result]) -> Callable[_Given, _Result]:
@@ -42,12 +58,9 @@ def reports_errors(command: Callable[_Given, _Result]) -> Callable[_Given, _Resu
 
     @functools.wraps(command)
     def guarded(*args: _Given.args, **kwargs: _Given.kwargs) -> _Result:
-        # A caller that minds SIGTERM itself, as a server does, keeps its own way.
-        is_ours = threading.current_thread() is threading.main_thread()
-        if is_ours and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
-            signal.signal(signal.SIGTERM, _terminate)
         try:
-            return command(*args, **kwargs)
+            with _minding_sigterm():
+                return command(*args, **kwargs)
         except (click.ClickException, click.exceptions.Exit, click.Abort, BrokenPipeError):
             raise
         except (Exception, KeyboardInterrupt) as error:
@@ -61,7 +74,7 @@ def exit_with(error: BaseException) -> NoReturn:
     if isinstance(error, SuiteError):
         message, code = " ".join(str(error).split()), error.exit_code
     elif isinstance(error, KeyboardInterrupt):
-        code = EXIT_TERMINATED if isinstance(error, Terminated) else EXIT_INTERRUPTED
+        code = EXIT_TERMINATED if _was_told_to_end.is_set() else EXIT_INTERRUPTED
         message = "interrupted; finished work is kept, run the same command again"
     elif isinstance(error, OSError) and error.strerror:
         where = f"{error.filename}: " if error.filename else ""
