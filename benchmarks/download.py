@@ -1,7 +1,7 @@
 """Downloaded pictures per second: the crawl stage beside img2dataset, from a server on this machine.
 
-    uv venv /tmp/venv-i2d && uv pip install --python /tmp/venv-i2d/bin/python img2dataset "setuptools<80"
-    uv run python benchmarks/download.py --peer /tmp/venv-i2d/bin/python
+    uv venv i2d && uv pip install --python i2d/bin/python img2dataset "setuptools<80"
+    uv run python benchmarks/download.py --peer i2d/bin/python
 
 The server is a process of its own that answers from memory, at once or after a latency. Both sides fetch the
 same JPEGs of about 50 kB with 32 requests at once, decode them, keep their pixels as they are (no resize, no

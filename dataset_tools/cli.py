@@ -17,11 +17,16 @@ from dataset_tools.core.errors import EXIT_ERROR, EXIT_TOO_MANY_REJECTS, ConfigE
 from dataset_tools.core.text import printable
 from dataset_tools.engines.mirror_cli import fetch_command, push_command
 from dataset_tools.filter.calibrate_cli import calibrate_command
+from dataset_tools.import_cli import import_command
 from dataset_tools.leaks_cli import duplicates, leaks
 from dataset_tools.options import open_build, print_result, with_config, with_output
+from dataset_tools.publish_cli import publish, publish_board, publish_model
+from dataset_tools.pull_cli import pull_command
 from dataset_tools.recheck_cli import recheck
+from dataset_tools.split_cli import split_command
 from dataset_tools.takedown_cli import takedown
 from dataset_tools.verify_cli import verify
+from dataset_tools.versions_cli import changelog, diff, merge
 
 if TYPE_CHECKING:
     from dataset_tools.core.stage import StageReport
@@ -41,11 +46,20 @@ def main() -> None:
 main.add_command(review_group, "review")
 for _command in (
     calibrate_command,
+    changelog,
+    diff,
     duplicates,
     fetch_command,
+    import_command,
     leaks,
+    merge,
+    publish,
+    publish_board,
+    publish_model,
+    pull_command,
     push_command,
     recheck,
+    split_command,
     takedown,
     verify,
 ):
@@ -216,7 +230,6 @@ def filter_command(config: Path, rethreshold: bool, quiet: bool, as_json: bool, 
 
 _stage_command("synth", "Render virtual face masks onto bare faces, with exact labels.")
 _stage_command("prelabel", "Let a trained baseline propose masks for photos without labels.")
-_stage_command("split", "Assign train, val and test so that no person or photo is on two sides.")
 
 
 @main.command()
@@ -243,22 +256,6 @@ def stats(config: Path, quiet: bool, as_json: bool, **overrides: Any) -> None:
     """Write the report page: counts, figures, rejections, contact sheet."""
     path = open_build(config, quiet=quiet, as_json=as_json, **overrides).report()
     print_result({"report": str(path)}, [f"report {path}"], as_json)
-
-
-@main.command()
-@with_config
-@click.option("--repo", required=True, help="user/name on the Hugging Face Hub.")
-@click.option("--dry-run", is_flag=True, help="Prepare the exact folder, push nothing.")
-@click.option("--public", is_flag=True, help="Make the repository public; private otherwise.")
-@with_output
-@reports_errors
-def publish(
-    config: Path, repo: str, dry_run: bool, public: bool, quiet: bool, as_json: bool, **overrides: Any
-) -> None:
-    """Publish the dataset with its card to the Hugging Face Hub (token from HF_TOKEN)."""
-    build = open_build(config, quiet=quiet, as_json=as_json, **overrides)
-    result = build.publish(repo, dry_run=dry_run, public=public)
-    print_result(result, [f"{key:<8} {value}" for key, value in result.items() if value != []], as_json)
 
 
 @main.command()

@@ -94,6 +94,7 @@ def resolve_config(config: BuildConfig, base_dir: Path) -> BuildConfig:
             "crawl": resolve_paths(config.crawl, base_dir),
             "synth": config.synth.resolved(base_dir),
             "prelabel": config.prelabel.resolved(base_dir),
+            "split": config.split.resolved(base_dir),
             "proposer": _with_start(config.proposer, base_dir),
             "train": _with_start(config.train, base_dir),
         }

@@ -24,6 +24,7 @@ from dataset_tools.config import BuildConfig, resolve_config
 from dataset_tools.core.errors import SuiteError
 from dataset_tools.core.files import write_text
 from dataset_tools.core.settings import parse_settings
+from dataset_tools.demo_card import DEMO_EXPORT
 
 # Tried first, so that a second demo finds the same addresses and resumes the first.
 PREFERRED_PORT = 8791
@@ -167,6 +168,7 @@ def demo_config(folder: Path, origin: str) -> BuildConfig:
         },
         "synth": {"per_face": 6},
         "split": {"preset": "misa"},
+        "export": DEMO_EXPORT,
         "proposer": {"baseline": "unet_effnet_lite0", "steps": 12, "batch": 4, "input_px": 128},
         "train": {"baseline": "unet_effnet_lite0", "steps": 30, "batch": 4, "input_px": 128},
     }

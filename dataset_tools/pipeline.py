@@ -252,30 +252,6 @@ class Pipeline:
         chain = self.chain() or {STAGES[0]: self.manifest(STAGES[0])}
         return write_report(chain, self.workspace.images, self.report_dir, self.config.name)
 
-    def publish(self, repo: str, *, dry_run: bool, public: bool) -> dict[str, Any]:
-        """Prepare the folder that goes to the Hub and, unless `dry_run`, push it.
-
-        Raises:
-            ConfigError: `repo` is not of the form "user/name".
-            DataError: nothing exported yet, or public although the card lacks something.
-            HubError: the Hub refused or is away.
-        """
-        from dataset_tools.export.hub import check_repository_name, prepare, push
-
-        check_repository_name(repo)
-        with self.workspace.lock():
-            plan = prepare(self.dataset_dir, self.workspace.root / "publish")
-        result: dict[str, Any] = {
-            "folder": str(plan.folder),
-            "files": len(plan.files),
-            "bytes": plan.size,
-            "missing": list(plan.missing),
-        }
-        if not dry_run:
-            report = push(plan.folder, repo, public=public)
-            result |= {"url": report.url, "commit": report.commit, "changed": report.is_new_commit}
-        return result
-
     def train(self) -> Training:
         """Train the configured baseline on the train split and score it on test (or val).
 

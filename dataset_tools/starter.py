@@ -28,6 +28,14 @@ proposer: {baseline: unet_effnet_lite0, steps: 200}
 split:
   preset: misa            # 8:1:1; abanet: 8500:2500:1758
 
+# The card and the datasheet compute what they can; for open publication they also need these.
+# data_cards/templates/export.yaml has every question.
+export:
+  description: ""         # one sentence: what the dataset is
+  contact: ""             # where people ask for removal of a picture
+  lawful_basis: ""        # on what ground you hold pictures of faces
+  consent: ""             # what the people in them agreed to
+
 # Train and score a baseline on the finished splits; remove to stop after the dataset.
 train: {baseline: unet_effnet_lite0, steps: 1000}
 """

@@ -22,7 +22,7 @@ _MOST_LINES = 50
 OUT_OF_REACH = (
     "not reached from here: tasks of these ids on a Label Studio server (delete them there: search for the "
     "id in the field sample_id, the pictures go with the task), copies on the Hugging Face Hub (publish "
-    "again; earlier versions stay in its history until you squash it), backups, and the source itself"
+    "again with --erase-history; otherwise earlier versions stay there), backups, and the source itself"
 )
 
 

@@ -14,18 +14,49 @@ PACKAGES = ("dataset_tools", "synth", "annotation", "baselines")
 GROUND = ("dataset_tools.core",)
 ROOF = tuple(
     f"dataset_tools.{name}"
-    for name in ("config", "pipeline", "training", "options", "opening", "cli", "demo", "starter", "doctor")
+    for name in (
+        "config",
+        "pipeline",
+        "training",
+        "options",
+        "opening",
+        "cli",
+        "demo",
+        "demo_card",
+        "starter",
+        "doctor",
+    )
 )
 
 # room → what it may import of the suite, besides itself and the ground floor
 ALLOWED = {
     "dataset_tools.core": (),
     "dataset_tools.weights": (),
+    "dataset_tools.formats.labelme": (
+        "dataset_tools.formats",
+        "annotation.labelme.codec",
+        "annotation.labelme.shapes",
+    ),
+    "dataset_tools.formats.label_studio": (
+        "dataset_tools.formats",
+        "annotation.label_studio.brush",
+        "annotation.label_studio.codec",
+        "annotation.label_studio.labelling",
+    ),
     "dataset_tools.formats": (),
     "dataset_tools.crawl": ("dataset_tools.formats",),
     "dataset_tools.filter": ("dataset_tools.weights",),
     "dataset_tools.split": (),
+    "dataset_tools.split_leaks": ("dataset_tools.leaks", "dataset_tools.references"),
+    "dataset_tools.versions": ("dataset_tools.formats", "dataset_tools.split"),
     "dataset_tools.export": ("dataset_tools.formats",),
+    "dataset_tools.revoked": ("dataset_tools.formats",),
+    "dataset_tools.importing": (
+        "dataset_tools.crawl",
+        "dataset_tools.export",
+        "dataset_tools.formats",
+        "dataset_tools.revoked",
+    ),
     "dataset_tools.engines": (),
     "dataset_tools.stats": (),
     "dataset_tools.references": (),

@@ -26,10 +26,12 @@ class Labels:
         instances: the good ones.
         faults: (name of the annotation, fault) for each one lost. A picture that lost an annotation is
             no complete ground truth, so it is not marked as labelled.
+        is_complete: False for labels that nobody confirmed, such as a model's proposals.
     """
 
     instances: tuple[Instance, ...] = ()
     faults: tuple[tuple[str, Fault], ...] = ()
+    is_complete: bool = True
 
 
 class Annotation(Protocol):

@@ -1,4 +1,4 @@
-"""COCO segmentations to exact masks in plain Python and numpy: every value is checked first.
+"""COCO segmentations from and to exact masks in plain Python and numpy: every value is checked first.
 
 pycocotools hands unchecked numbers to C: short counts come back as uninitialised memory and an infinite
 polygon coordinate ends the process. So nothing here calls it.
@@ -14,7 +14,14 @@ import numpy as np
 import numpy.typing as npt
 
 from dataset_tools.core.errors import ItemFault
-from dataset_tools.core.masks import BoolMask, RleMask, counts_to_rle, decode_counts, mask_to_rle
+from dataset_tools.core.masks import (
+    BoolMask,
+    RleMask,
+    counts_to_rle,
+    encode_counts,
+    mask_to_rle,
+    text_to_rle,
+)
 from dataset_tools.core.reasons import Reason
 
 MAX_POLYGON_POINTS = 10_000
@@ -51,13 +58,31 @@ def _decode_rle(value: dict[str, Any], size_hw: tuple[int, int]) -> RleMask:
         )
     counts = value.get("counts")
     if isinstance(counts, str):
-        counts = decode_counts(counts)
+        return text_to_rle(counts, size_hw)
     if not isinstance(counts, list):
         raise ItemFault(Reason.SCHEMA, f"RLE counts are {type(counts).__name__}, expected list or text")
     # Before summing, so that giant numbers cannot make giant sums.
     if any(type(count) is int and count > size_hw[0] * size_hw[1] for count in counts):
         raise ItemFault(Reason.RLE_SUM, "an RLE run is longer than the picture has pixels")
     return counts_to_rle(counts, size_hw)
+
+
+def rle_to_coco(rle: RleMask) -> dict[str, Any]:
+    """`{"size": [H, W], "counts": text}` with COCO's compressed run lengths; exact."""
+    return {"size": list(rle.size_hw), "counts": encode_counts(rle.counts)}
+
+
+def coco_to_rle(segmentation: dict[str, Any]) -> RleMask:
+    """The mask of a compressed or plain COCO run-length code.
+
+    Raises:
+        ItemFault: text that is no such code (`rle_value`), or counts that do not fill the size.
+    """
+    height, width = (int(side) for side in segmentation["size"])
+    counts = segmentation["counts"]
+    if isinstance(counts, str):
+        return text_to_rle(counts, (height, width))
+    return counts_to_rle(counts, (height, width))
 
 
 def polygons_to_mask(polygons: Sequence[Any], size_hw: tuple[int, int]) -> BoolMask:

@@ -13,4 +13,6 @@ def printable(text: str) -> str:
 
     White space becomes a blank each; other control and direction characters are written as escapes.
     """
+    if text.isprintable():
+        return text
     return "".join(c if c.isprintable() else " " if c.isspace() else f"\\x{ord(c):02x}" for c in text)

@@ -15,6 +15,9 @@ from dataset_tools.core.reasons import Reason
 from dataset_tools.core.record import Pairs
 from dataset_tools.core.settings import Settings
 
+# Evidence of a rendered picture in a published dataset: the sample id of the photo it was made of.
+PARENT_ID = "parent_id"
+
 Licence = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
 
 

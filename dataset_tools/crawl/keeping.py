@@ -13,6 +13,7 @@ from pathlib import Path
 from dataset_tools.core.errors import ServiceError
 from dataset_tools.core.files import sha256_hex
 from dataset_tools.core.images import ImageLimits, ImageStore, NormalPhoto, normal_photo
+from dataset_tools.core.local_files import read_local
 from dataset_tools.core.published import Labels
 from dataset_tools.core.record import (
     ImageRef,
@@ -25,10 +26,10 @@ from dataset_tools.core.record import (
     sorted_pairs,
 )
 from dataset_tools.core.tombstones import current_tombstones
-from dataset_tools.crawl.items import SourceItem
-from dataset_tools.crawl.local import read_local
+from dataset_tools.crawl.items import PARENT_ID, SourceItem
 
 STAGE = "crawl"
+KEPT_UNLABELLED = "; the picture is kept as unlabelled"  # ends what is said of a lost annotation
 
 Result = Sample | Rejection
 
@@ -41,11 +42,13 @@ class Keeper:
         root: of the picture store.
         limits: what a picture may be.
         keeps_originals: keep the bytes as they came, too.
+        stores: False to look at pictures only; the samples then name pictures that are nowhere.
     """
 
     root: Path
     limits: ImageLimits
     keeps_originals: bool = False
+    stores: bool = True
 
     def __call__(self, item: SourceItem, fetched: bytes | None, evidence: Pairs) -> list[Result]:
         """The sample, and a rejection for each published annotation that was lost.
@@ -79,11 +82,13 @@ class Keeper:
             phash=photo.phash,
             instances=labels.instances,
             split=annotation.split if annotation is not None else Split.UNASSIGNED,
-            is_labelled=annotation is not None and not labels.faults,
+            is_labelled=annotation is not None and labels.is_complete and not labels.faults,
         )
         return [sample, *_lost_annotations(item, identity, labels)]
 
     def _store(self, photo: NormalPhoto, body: bytes) -> ImageRef:
+        if not self.stores:
+            return ImageRef(sha256_hex(photo.data), photo.size_hw, photo.format)
         images = ImageStore(self.root, syncs=False)  # the stage syncs a shard before its rows are written
         try:
             if self.keeps_originals:
@@ -103,6 +108,7 @@ def _provenance(item: SourceItem, is_fetched: bool, evidence: Pairs, content_sha
     facts = {**dict(item.evidence), **dict(evidence)}
     if item.name:
         facts["name"] = item.name
+    parent_id = facts.pop(PARENT_ID, "")
     return Provenance(
         source=item.source,
         item_key=item.key,
@@ -111,6 +117,7 @@ def _provenance(item: SourceItem, is_fetched: bool, evidence: Pairs, content_sha
         author=item.author,
         retrieved_at=utc_now(),
         content_sha256=content_sha256,
+        parent_id=parent_id,
         evidence=sorted_pairs(facts),
     )
 
@@ -131,7 +138,7 @@ def _lost_annotations(item: SourceItem, identity: str, labels: Labels) -> Iterat
             stage=STAGE,
             item_key=key,
             reason=fault.reason,
-            detail=f"{fault.detail}; the picture is kept as unlabelled",
+            detail=fault.detail + KEPT_UNLABELLED,
             sample_id=identity,
             source=item.source,
             derived=True,

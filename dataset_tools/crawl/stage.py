@@ -38,14 +38,16 @@ class CrawlStage:
         settings: what to collect and how.
         seed: of the run.
         listing: `listing_digest` of the items, so that a run over changed sources is another run.
+        stores: False to look at the pictures only and keep none.
     """
 
     name = STAGE
     version = "3"
     parallel = False
 
-    def __init__(self, settings: CrawlSettings, seed: int, listing: str = "") -> None:
+    def __init__(self, settings: CrawlSettings, seed: int, listing: str = "", *, stores: bool = True) -> None:
         self.settings = settings
+        self.stores = stores
         self.seed = seed
         self.listing = listing
         self._memory = CrawlMemory()
@@ -111,7 +113,7 @@ class CrawlStage:
 
     def _written(self, results: Iterable[Result], images: ImageStore) -> Iterator[Path]:
         for result in results:
-            if isinstance(result, Sample):
+            if isinstance(result, Sample) and self.stores:
                 yield images.path(result.image)
                 if self.settings.keep_originals:
                     yield images.root / original_path(result.provenance.content_sha256)
@@ -121,7 +123,7 @@ class CrawlStage:
         if root not in self._pools:
             decode = self.settings.decode
             limits = WorkLimits(decode.cpu_s, decode.wall_s, decode.memory_mb << 20)
-            keeper = Keeper(root, self.settings.image_limits, self.settings.keep_originals)
+            keeper = Keeper(root, self.settings.image_limits, self.settings.keep_originals, self.stores)
             self._pools[root] = WorkerPool(keeper, decode.workers, limits)
         return self._pools[root]
 

@@ -7,155 +7,145 @@ from typing import Any
 
 import yaml
 
-from dataset_tools.core.labels import BACKGROUND_ID, LABEL_IDS
-from dataset_tools.core.record import Split
+from dataset_tools.export import tables
+from dataset_tools.export.facts import DatasetFacts
+from dataset_tools.export.history import History
+from dataset_tools.export.licence_faults import licence_faults
+from dataset_tools.export.licences import hub_licence, licence_slug
+from dataset_tools.export.markdown import plain, table
+from dataset_tools.export.people import people_section
 from dataset_tools.export.settings import ExportSettings
-from dataset_tools.export.summary import ORIGINS, Summary
+from dataset_tools.export.summary import Summary
 from dataset_tools.formats.huggingface import SPLIT_NAMES
 from dataset_tools.formats.job import SPLITS
+from dataset_tools.formats.registry import FORMATS
 
-# SPDX ids that the Hub knows under the same words in lower case.
-HUB_LICENCES = frozenset(
-    {
-        "apache-2.0", "mit", "cc0-1.0", "cc-by-2.0", "cc-by-2.5", "cc-by-3.0", "cc-by-4.0", "cc-by-sa-3.0",
-        "cc-by-sa-4.0", "cc-by-nc-2.0", "cc-by-nc-3.0", "cc-by-nc-4.0", "cc-by-nd-4.0", "cc-by-nc-nd-3.0",
-        "cc-by-nc-nd-4.0", "cc-by-nc-sa-2.0", "cc-by-nc-sa-3.0", "cc-by-nc-sa-4.0", "pddl", "odc-by",
-        "odbl", "bsd-3-clause", "unlicense",
-    }
-)  # fmt: skip
-
+# https://github.com/huggingface/hub-docs, datasetcard.md: the fixed words of the head.
 _SIZE_CATEGORIES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"))
-_LARGEST_CATEGORY = "1M<n<10M"
+_LARGEST_CATEGORIES = ((10_000_000, "1M<n<10M"), (100_000_000, "10M<n<100M"))
+_ENORMOUS = "100M<n<1B"
 
 
-def missing_for_publication(summary: Summary, settings: ExportSettings) -> list[str]:
-    """What an openly published dataset must say and this one does not yet, one sentence each."""
-    missing: list[str] = []
-    if not settings.contact:
-        missing.append("a contact for removal requests (export.contact)")
-    if not settings.description:
-        missing.append("a sentence that says what the dataset is (export.description)")
-    if summary.origins["model"]:
-        missing.append("confirmation of the model's proposals (export.include_proposals is on)")
-    return missing
-
-
-def write_card(summary: Summary, settings: ExportSettings) -> str:
-    """The whole README.md; same counts and settings, same text."""
-    head = yaml.safe_dump(_metadata(summary, settings), sort_keys=False, allow_unicode=True)
+def write_card(facts: DatasetFacts) -> str:
+    """The whole README.md; same facts, same text."""
+    settings, summary, history = facts.settings, facts.summary, facts.history
+    head = yaml.safe_dump(card_metadata(facts), sort_keys=False, allow_unicode=True)
     parts = [
-        f"# {_text(settings.name)}",
-        _intro(summary, settings),
+        f"# {plain(settings.name)}",
+        _intro(settings),
         "## Contents\n\n" + _contents(summary),
         "## Labels\n\n" + _labels(summary),
-        "## Sources and licences\n\n" + _sources(summary),
-        "## What was dropped\n\n" + _rejections(summary),
-        "## Known gaps\n\n" + "\n".join(f"- {sentence}" for sentence in summary.gaps()),
+        "## Sources and licences\n\n" + _sources(facts),
+        "## What was dropped\n\n" + _dropped(summary, history),
+        "## Review\n\n" + tables.reviews(summary),
+        "## Known gaps\n\n" + "\n".join(f"- {plain(sentence)}" for sentence in summary.gaps()),
         "## Loading\n\n" + _loading(settings),
-        "## People in the pictures\n\n" + _people(settings),
+        "## People in the pictures\n\n" + people_section(facts),
+        "## Documentation\n\n" + _documentation(facts),
     ]
     return f"---\n{head}---\n\n" + "\n\n".join(parts) + "\n"
 
 
-def licence_fields(licences: Counter[str]) -> dict[str, str]:
-    """The Hub's licence fields: one SPDX id when all samples share it, `other` with a name otherwise."""
-    if len(licences) == 1:
-        (only,) = licences
-        if only.lower() in HUB_LICENCES:
-            return {"license": only.lower()}
-        return {"license": "other", "license_name": _slug(only)}
-    return {"license": "other", "license_name": "mixed-see-licence-column"}
+def licence_fields(licences: Counter[str]) -> dict[str, Any]:
+    """The Hub's licence fields: all licences found; `other` with a name for words the Hub does not know."""
+    known = sorted({hub_licence(words) for words in licences} - {""})
+    others = sorted({licence_slug(words) or "unnamed" for words in licences if not hub_licence(words)})
+    if not others:
+        return {"license": known[0] if len(known) == 1 else known} if known else {}
+    name = others[0] if len(others) == 1 else "see-licence-column"
+    return {"license": [*known, "other"] if known else "other", "license_name": name}
 
 
-def _metadata(summary: Summary, settings: ExportSettings) -> dict[str, Any]:
+def size_category(total: int) -> str:
+    """The Hub's word for a number of pictures."""
+    limits = (*_SIZE_CATEGORIES, *_LARGEST_CATEGORIES)
+    return next((name for limit, name in limits if total < limit), _ENORMOUS)
+
+
+def card_metadata(facts: DatasetFacts) -> dict[str, Any]:
+    """The card's YAML head as plain values."""
+    summary, settings = facts.summary, facts.settings
     creators = {"human": "expert-generated", "synth": "machine-generated", "published": "found"}
     found = [word for kind, word in creators.items() if summary.origins[kind]]
-    sizes = [name for limit, name in _SIZE_CATEGORIES if summary.total < limit]
     metadata: dict[str, Any] = {
         **licence_fields(summary.licences),
         "pretty_name": settings.name,
         "task_categories": ["image-segmentation"],
         "task_ids": ["semantic-segmentation", "instance-segmentation"],
         "annotations_creators": found or ["no-annotation"],
-        "size_categories": [sizes[0] if sizes else _LARGEST_CATEGORY],
-        "tags": ["face-masks", "faces", "occlusion"],
+        "source_datasets": _source_datasets(facts.history),
+        "size_categories": [size_category(summary.total)],
+        "tags": ["face-masks", "faces", "occlusion", *(["synthetic"] if summary.rendered else [])],
     }
-    if "huggingface" in settings.formats:
+    if facts.info:
+        metadata["dataset_info"] = facts.info
+    if facts.parts:
+        names = [SPLIT_NAMES[split] for split in SPLITS]
         files = [
-            {"split": SPLIT_NAMES[split], "path": f"data/{SPLIT_NAMES[split]}-*"}
-            for split in SPLITS
-            if summary.samples[split.value]
+            {"split": name, "path": f"data/{name}-*"}
+            for name in names
+            if any(part.split == name for part in facts.parts)
         ]
         metadata["configs"] = [{"config_name": "default", "data_files": files}]
     return metadata
 
 
-def _intro(summary: Summary, settings: ExportSettings) -> str:
-    stated = [f"Version {_text(settings.version)}" + (f", {_text(settings.date)}" if settings.date else "")]
-    synthetic = sum(summary.synthetic.values())
-    stated.append(
-        f"Pictures: {summary.total} ({summary.total - synthetic} collected, {synthetic} rendered), of them "
-        f"without a face mask: {summary.negatives}. Labelled face masks: {summary.labels['face_mask']}"
-    )
-    lines = [_text(settings.description)] if settings.description else []
-    return "\n\n".join([*lines, ". ".join(stated) + "."])
+def _source_datasets(history: History) -> list[str]:
+    own = ["original"] if set(history.sources) - set(history.published) or not history.sources else []
+    others = [
+        name if "/" in name else f"extended|other-{licence_slug(name)}"
+        for name in sorted(history.published.values())
+    ]
+    return [*own, *others]
+
+
+def _intro(settings: ExportSettings) -> str:
+    dated = f", {plain(settings.date)}" if settings.date else ""
+    lines = [plain(settings.description)] if settings.description else []
+    lines.append(f"Version {plain(settings.version)}{dated}.")
+    if settings.homepage:
+        lines.append(f"Home: {plain(settings.homepage)}")
+    return "\n\n".join(lines)
 
 
 def _contents(summary: Summary) -> str:
-    rows = [
-        (SPLIT_NAMES[split], *_split_counts(summary, split))
-        for split in SPLITS
-        if summary.samples[split.value]
-    ]
-    text = _table(("Split", "Pictures", "Photos", "Rendered", "Groups"), rows)
     return (
-        text + "\n\nA group (a photo, its near duplicates and its rendered children) lies in one split only."
+        f"{tables.overview(summary)}\n\n{tables.splits(summary)}\n\n"
+        "A group (a photo, its near duplicates and its rendered children) lies in one split only."
     )
-
-
-def _split_counts(summary: Summary, split: Split) -> tuple[int, int, int, int]:
-    name = split.value
-    rendered = summary.synthetic[name]
-    return (summary.samples[name], summary.samples[name] - rendered, rendered, summary.groups[name])
 
 
 def _labels(summary: Summary) -> str:
-    ids = [("background", BACKGROUND_ID, "-")]
-    ids += [(label.value, number, str(summary.labels[label.value])) for label, number in LABEL_IDS.items()]
-    origins = [
-        (f"`{kind}:`", meaning, summary.origins[kind])
-        for kind, meaning in ORIGINS.items()
-        if summary.origins[kind]
-    ]
     parts = [
         "`mask` holds one id per pixel; `instances` holds every object's own exact mask.",
-        _table(("Label", "Id", "Instances"), ids),
+        tables.labels(summary),
         "Who drew them (`drawn_by` of each instance):",
-        _table(("Begins with", "Meaning", "Instances"), origins),
+        tables.origins(summary),
+        tables.attributes(summary),
     ]
-    for title, counts in (("Mask type", summary.mask_types), ("Wearing state", summary.wearing_states)):
-        if counts:
-            parts.append(_table((title, "Face masks"), _by_count(counts)))
+    return "\n\n".join(filter(None, parts))
+
+
+def _sources(facts: DatasetFacts) -> str:
+    parts = [
+        "The licence stands with every row (`licence`, `author`, `url`, `source`); it is that of the picture "
+        "as its source states it, also for pictures rendered from it.",
+        tables.sources(facts),
+        tables.licences(facts.summary),
+    ]
+    parts += [f"**It lacks {plain(fault)}.**" for fault in licence_faults(facts.summary, with_images=True)]
     return "\n\n".join(parts)
 
 
-def _sources(summary: Summary) -> str:
-    rows = [(source, licence, count) for (source, licence), count in sorted(summary.sources.items())]
-    return (
-        "The licence stands with every row (`licence`, `author`, `url`, `source`); it is that of the picture "
-        "as its source states it, also for pictures rendered from it.\n\n"
-        + _table(("Source", "Licence", "Pictures"), rows)
-    )
-
-
-def _rejections(summary: Summary) -> str:
-    lines = [f"Pictures of the collection that are not here because they have no label: {summary.left_out}."]
-    if summary.rejections:
-        rows = [(stage, reason, count) for (stage, reason), count in sorted(summary.rejections.items())]
-        lines.append(_table(("Stage", "Reason", "Items"), rows))
-    else:
-        lines.append("No item was rejected.")
-    return "\n\n".join(lines)
+def _dropped(summary: Summary, history: History) -> str:
+    parts = [
+        table(("Not in this dataset", "Count"), [("pictures without a label", summary.left_out)]),
+        tables.rejections(history),
+        tables.opt_outs(history),
+    ]
+    if not history.is_complete:
+        parts.append("The records of earlier stages are gone from the workspace; they may have dropped more.")
+    return "\n\n".join(parts)
 
 
 def _loading(settings: ExportSettings) -> str:
@@ -169,43 +159,26 @@ def _loading(settings: ExportSettings) -> str:
             'The masks are palette pictures: `np.array` gives the ids, `.convert("L")` would give grey '
             "values."
         )
-    others = [folder for folder in ("coco", "mfsd") if folder in settings.formats]
+    others = [name for name in settings.formats if name != "huggingface"]
     if others:
+        folders = [f"- `{FORMATS[name].folder}/`: {FORMATS[name].title}" for name in others]
         parts.append(
-            f"The same samples lie in {' and '.join(f'`{name}/`' for name in others)} of the exported "
-            "folder, which is not uploaded to the Hub."
+            "The same samples in other formats, in the exported folder and not on the Hub:\n\n"
+            + "\n".join(folders)
         )
     return "\n\n".join(parts)
 
 
-def _people(settings: ExportSettings) -> str:
-    contact = _text(settings.contact) if settings.contact else "**not stated yet**"
-    return (
-        "The pictures show human faces, which are personal data. The purpose is segmentation of face "
-        "masks: no face embedding is stored, groups carry no names, and camera metadata is removed. Do not "
-        "use this dataset to recognise people or to build a database for that. Mask type and wearing state "
-        "describe the object worn, not the person. Whether a use is lawful where you are is yours to check; "
-        "a licence of a photo does not speak for the person in it.\n\n"
-        f"Removal of a picture: {contact}. Give the `id` or the `url` of the row."
-    )
-
-
-def _by_count(counts: Counter[str]) -> list[tuple[str, int]]:
-    return sorted(counts.items(), key=lambda pair: (-pair[1], pair[0]))
-
-
-def _table(titles: tuple[str, ...], rows: list[Any]) -> str:
-    lines = [titles, tuple("---" for _ in titles), *rows]
-    return "\n".join("| " + " | ".join(_text(str(cell)) for cell in line) + " |" for line in lines)
-
-
-def _text(text: str) -> str:
-    """Foreign words as plain Markdown text: no markup, no line break, no table cell of their own."""
-    plain = " ".join(text.split())
-    for mark, harmless in (("&", "&amp;"), ("<", "&lt;"), (">", "&gt;"), ("|", "\\|"), ("[", "\\[")):
-        plain = plain.replace(mark, harmless)
-    return plain
-
-
-def _slug(text: str) -> str:
-    return "-".join("".join(c if c.isalnum() else " " for c in text.lower()).split()) or "unnamed"
+def _documentation(facts: DatasetFacts) -> str:
+    settings = facts.settings
+    lines = [
+        "- `DATASHEET.md`: the datasheet (Gebru et al.), every question",
+        *(["- `croissant.json`: Croissant metadata"] if facts.parts else []),
+        "- `dataset.json`: the same counts for programs",
+        f"- id of the dataset through all its versions: `{plain(settings.identity)}`",
+    ]
+    if settings.revocations:
+        lines.append(f"- withdrawn versions and pictures: {plain(settings.revocations)}")
+    if settings.citation:
+        lines.append(f"- to cite: {plain(settings.citation)}")
+    return "\n".join(lines)

@@ -1,63 +1,60 @@
-"""Publish an exported dataset on the Hugging Face Hub: the one file that talks to it.
+"""Publish a prepared folder on the Hugging Face Hub: a reader sees the old set or the new one, never a part.
 
-`prepare` makes the exact folder that would go up and reads no network. `push` compares it with the remote
-file by file and makes one commit, or none when nothing changed. Private unless asked otherwise.
+    1  compare the folder with the head of main, file by file, by hash
+    2  send the large files; they belong to no commit yet, and those already there are skipped on the next run
+    3  one commit that names them all, only if main is still where it was
+    4  list main and compare every hash; then the tag; then, if asked for, open it to the public
 
-The token comes from the Hub's own login or the environment (`HF_TOKEN`) and appears in no message.
+Whatever breaks in between, the same command goes on from there.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
-import os
-import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from typing import Literal
 
-from dataset_tools.core.errors import ConfigError, DataError, HubError
-from dataset_tools.core.files import sha256_file
-from dataset_tools.export.replace import replacing_folder
+from dataset_tools.core.errors import DataError, HubError
+from dataset_tools.export.hub_client import Hub, HubFault, Pause, RemoteState, RepoType, sleep
+from dataset_tools.export.hub_erase import ErasedReport, erase_history
+from dataset_tools.export.hub_plan import Change, PublishPlan, compare
 
-# Parts of an exported dataset that the Hub shows; the other formats hold the same pictures again.
-_PUBLISHED = ("README.md", "dataset.json", "data")
+Gated = Literal["auto", "manual"]
 
-# Files the Hub itself puts into a repository.
-_REMOTE_OWN = frozenset({".gitattributes"})
-
-_SERVER_FAULT = 500
+_MOVED = "changed while it was published; run the same command again"
 
 
 @dataclass(frozen=True, slots=True)
-class PlannedFile:
-    """One file to publish: path inside the repository, size in bytes, SHA-256 of its content."""
-
-    path: str
-    size: int
-    sha256: str
-
-
-@dataclass(frozen=True, slots=True)
-class PublishPlan:
-    """A prepared folder.
+class PublishOptions:
+    """How to publish.
 
     Attributes:
-        folder: exactly what will be in the repository.
-        files: in it, by path.
-        missing: what keeps it from being published openly.
+        public: open to everybody; without it the repository is made private, and one that is public already
+            is refused.
+        draft: private only: publish although the card lacks something.
+        gated: visitors have to agree ("auto") or to be let in by hand ("manual"); None leaves it as it is.
+        pull_request: propose the change instead of making it; settings and tags stay as they are.
+        tag: name for the commit, such as the dataset's version; "" for none. A tag never moves.
+        message: of the commit.
+        erase_history: afterwards remove every older version and its large files for good.
     """
 
-    folder: Path
-    files: tuple[PlannedFile, ...]
-    missing: tuple[str, ...]
+    public: bool = False
+    draft: bool = False
+    gated: Gated | None = None
+    pull_request: bool = False
+    tag: str = ""
+    message: str = "Update dataset"
+    erase_history: bool = False
 
-    @property
-    def size(self) -> int:
-        """Bytes of all files."""
-        return sum(item.size for item in self.files)
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """What publishing would change: the head it was compared with ("" for no repository), and the files."""
+
+    head: str
+    changes: tuple[Change, ...]
+    is_new: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,225 +63,183 @@ class PublishReport:
 
     Attributes:
         url: of the repository.
-        commit: its head now.
-        added, changed, removed: paths in the commit; all empty when nothing had to be done.
+        commit: its head now, or "refs/pr/<number>" of the pull request that proposes the change.
+        changes: files in the commit; empty when nothing had to be done.
+        tag: that names the commit; "" for none.
+        erased: what was removed for good; None when that was not asked for.
     """
 
     url: str
     commit: str
-    added: tuple[str, ...] = ()
-    changed: tuple[str, ...] = ()
-    removed: tuple[str, ...] = ()
+    changes: tuple[Change, ...] = ()
+    tag: str = ""
+    erased: ErasedReport | None = None
 
     @property
     def is_new_commit(self) -> bool:
         """False when the repository already held exactly this folder."""
-        return bool(self.added or self.changed or self.removed)
+        return bool(self.changes)
 
 
-def prepare(dataset: Path, out: Path) -> PublishPlan:
-    """Make the folder that `push` uploads, from an exported dataset; nothing leaves this machine.
-
-    Args:
-        dataset: folder of `export_dataset`, with the format "huggingface" in it.
-        out: folder to make or replace.
-
-    Raises:
-        DataError: no such dataset.
-    """
-    if not (dataset / "dataset.json").is_file() or not any(dataset.glob("data/*.parquet")):
-        raise DataError(f"{dataset} holds no exported dataset with the format huggingface; run export first")
-    with replacing_folder(out) as fresh:
-        for name in _PUBLISHED:
-            source = dataset / name
-            if source.is_dir():
-                shutil.copytree(source, fresh / name, copy_function=_link_or_copy)
-            else:
-                shutil.copyfile(source, fresh / name)
-    return read_plan(out)
-
-
-def _link_or_copy(source: str, target: str) -> str:
-    try:
-        os.link(source, target)
-    except OSError:
-        shutil.copyfile(source, target)
-    return target
-
-
-def check_repository_name(repo: str) -> None:
-    """Refuse what the Hub would refuse, before anything is prepared.
+def look(
+    plan: PublishPlan,
+    repo: str,
+    repo_type: RepoType = "dataset",
+    *,
+    endpoint: str | None = None,
+    pause: Pause = sleep,
+) -> Comparison:
+    """Compare a prepared folder with the repository; needs no token for one that is public or absent.
 
     Raises:
-        ConfigError: not of the form "user/name".
+        ConfigError: bad repository name.
+        HubError: the Hub is away.
     """
-    from huggingface_hub.errors import HFValidationError
-    from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]  # public, but not typed so
-
-    try:
-        validate_repo_id(repo)
-    except HFValidationError as error:
-        raise ConfigError(f"{repo!r} is no repository name: {' '.join(str(error).split())}") from None
-    if repo.count("/") != 1:
-        raise ConfigError(f"{repo!r} is no repository name; expected user/name")
+    hub = Hub(repo, repo_type, endpoint=endpoint, needs_token=False, pauses_s=(1.0,), pause=pause)
+    return _look(plan, hub, hub.state())
 
 
-def read_plan(folder: Path) -> PublishPlan:
-    """The plan of a folder that `prepare` made.
-
-    Raises:
-        DataError: it is not such a folder.
-    """
-    try:
-        facts = json.loads((folder / "dataset.json").read_text(encoding="utf-8"))
-        missing = tuple(str(item) for item in facts["missing"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise DataError(f"{folder} is not a prepared dataset: {error!r}") from error
-    paths = sorted(path for path in folder.rglob("*") if path.is_file())
-    files = (
-        PlannedFile(path.relative_to(folder).as_posix(), path.stat().st_size, sha256_file(path))
-        for path in paths
-    )
-    return PublishPlan(folder, tuple(files), missing)
+def _look(plan: PublishPlan, hub: Hub, state: RemoteState | None) -> Comparison:
+    remote = hub.files(state.head) if state is not None and state.head else {}
+    return Comparison(state.head if state is not None else "", compare(plan, remote), state is None)
 
 
 def push(
-    folder: Path,
+    plan: PublishPlan,
     repo: str,
+    options: PublishOptions = PublishOptions(),
+    repo_type: RepoType = "dataset",
     *,
-    public: bool = False,
-    message: str = "Update dataset",
+    seen: str | None = None,
     endpoint: str | None = None,
+    pause: Pause = sleep,
 ) -> PublishReport:
-    """Bring a dataset repository to the state of a prepared folder, in one commit.
+    """Bring a repository to the state of a prepared folder, in one commit.
 
     Args:
-        folder: made by `prepare`.
+        plan: the folder.
         repo: "user/name".
-        public: make and accept a public repository. Without it the repository is created private and an
-            existing public one is refused.
-        message: of the commit.
+        options: how.
+        repo_type: what kind.
+        seen: commit that was looked at before (see `look`); the push is refused when main is elsewhere.
         endpoint: another Hub than the usual one.
+        pause: waits that many seconds between tries.
 
     Raises:
-        DataError: not a prepared folder, or public although the card lacks something.
+        ConfigError: bad repository name.
+        DataError: the card lacks something and this is no private draft, or the tag names other content.
         HubError: no token, no rights, the Hub is away, or the repository moved meanwhile.
     """
-    plan = read_plan(folder)
-    if public and plan.missing:
-        raise DataError(f"not published openly, because the dataset lacks {'; '.join(plan.missing)}")
-    from huggingface_hub import HfApi, get_token
-
-    token = get_token()
-    if not token:
-        raise HubError("no Hub token: log in with `hf auth login` or set HF_TOKEN")
-    api = HfApi(endpoint=endpoint, token=token)
-    with _hub_errors(repo, token):
-        url = str(api.create_repo(repo, repo_type="dataset", private=not public, exist_ok=True))
-        info = api.dataset_info(repo)
-        if not public and info.private is False:
-            raise HubError(f"{repo} is public; pass --public to publish there, or choose another name")
-        head = str(info.sha or "")
-        added, changed, removed = _difference(plan, _remote_files(api, repo, head))
-        if not (added or changed or removed):
-            return PublishReport(url, head)
-        commit = _commit(api, plan, repo, head, added + changed, removed, message)
-    return PublishReport(url, commit, tuple(added), tuple(changed), tuple(removed))
-
-
-def _remote_files(api: Any, repo: str, revision: str) -> dict[str, str]:
-    """Content digest by path: SHA-256 for large files, git's own digest for small ones."""
-    if not revision:
-        return {}
-    tree = api.list_repo_tree(repo, repo_type="dataset", recursive=True, revision=revision)
-    return {
-        item.path: item.lfs.sha256 if item.lfs else item.blob_id
-        for item in tree
-        if hasattr(item, "blob_id") and item.path not in _REMOTE_OWN
-    }
+    if plan.missing and (options.public or not options.draft):
+        lacks = "; ".join(plan.missing)
+        raise DataError(f"not published, because it lacks {lacks} (--draft publishes it, privately only)")
+    hub = Hub(repo, repo_type, endpoint=endpoint, pause=pause)
+    state = hub.state()
+    if state is None:
+        hub.create()
+        state = hub.state()
+    if state is None:
+        raise HubError(f"{repo}: was made, but the Hub does not show it yet; run the same command again")
+    if not state.is_private and not options.public:
+        raise HubError(f"{repo} is public; pass --public to publish there, or choose another name")
+    if seen and seen != state.head:
+        raise HubError(f"{repo}: {_MOVED}")
+    found = _look(plan, hub, state)
+    if options.pull_request:
+        commit = _propose(hub, plan, found, options.message) if found.changes else state.head
+        return PublishReport(hub.url, commit, found.changes)
+    if options.tag:
+        _check_tag(hub, plan, options.tag)
+    if options.gated is not None and options.gated != state.gated:
+        hub.set_gated(options.gated)
+    commit = _commit(hub, plan, found, options.message) if found.changes else state.head
+    erased = erase_history(hub, commit) if options.erase_history else None
+    commit = erased.head if erased is not None else commit
+    if options.tag:
+        _tag(hub, options.tag, commit)
+    if options.public and state.is_private:
+        hub.set_public()
+    return PublishReport(hub.url, commit, found.changes, options.tag, erased)
 
 
-def _difference(plan: PublishPlan, remote: dict[str, str]) -> tuple[list[str], list[str], list[str]]:
-    local = {item.path: item for item in plan.files}
-    added = [path for path in local if path not in remote]
-    changed = [
-        path
-        for path, item in local.items()
-        if path in remote and remote[path] not in (item.sha256, _git_digest(plan.folder / path, item.size))
-    ]
-    return added, changed, sorted(set(remote) - set(local))
-
-
-def _git_digest(path: Path, size: int) -> str:
-    # git names a file by the sha1 of "blob <size>\0" and its content.
-    digest = hashlib.sha1(f"blob {size}\0".encode(), usedforsecurity=False)
-    with path.open("rb") as stream:
-        while block := stream.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
-
-
-def _commit(
-    api: Any, plan: PublishPlan, repo: str, head: str, upload: list[str], removed: list[str], message: str
-) -> str:
-    from huggingface_hub import CommitOperationAdd, CommitOperationDelete
-    from huggingface_hub.errors import HfHubHTTPError
-
-    operations = [
-        *(CommitOperationAdd(path, plan.folder / path) for path in upload),
-        *(CommitOperationDelete(path) for path in removed),
-    ]
-    try:
-        info = api.create_commit(
-            repo, operations, commit_message=message, repo_type="dataset", parent_commit=head or None
+def _check_tag(hub: Hub, plan: PublishPlan, tag: str) -> None:
+    commit = hub.refs()[0].get(tag)
+    if commit is not None and compare(plan, hub.files(commit)):
+        raise DataError(
+            f"{hub.repo} has a version {tag} with other content already; a published version never changes: "
+            "raise the version (export.version) and export again"
         )
-    except _client_errors() as error:
-        if isinstance(error, HfHubHTTPError) and error.response.status_code < _SERVER_FAULT:
-            raise
-        # A commit may be made although its answer was 500 or got lost (datasets PR 7708): look first.
-        now = str(api.dataset_info(repo).sha or "")
-        if any(_difference(plan, _remote_files(api, repo, now))):
-            raise
-        return now
-    return str(info.oid)
 
 
-def _client_errors() -> tuple[type[Exception], ...]:
-    # The client's HTTP library changed its name between versions; its base error stays the parent of this.
-    # A failed upload of one file comes as a RuntimeError that only names the file.
-    from huggingface_hub.errors import HfHubHTTPError
-
-    return (HfHubHTTPError.__bases__[0], ConnectionError, TimeoutError, RuntimeError)
-
-
-_MEANINGS = {
-    401: "the Hub does not accept the token",
-    403: "the token may not write there (it needs the write role)",
-    404: "there is no such repository, or the token may not see it",
-    409: "the repository is busy; try again",
-    412: "somebody else changed the repository meanwhile; run the same command again",
-    429: "the Hub asks to slow down; try again later",
-}
+def _tag(hub: Hub, tag: str, commit: str) -> None:
+    if tag not in hub.refs()[0]:
+        hub.tag(tag, commit)
+        if tag not in hub.refs()[0]:
+            raise HubError(f"{hub.repo}: the tag {tag} was not made; run the same command again")
 
 
-@contextmanager
-def _hub_errors(repo: str, token: str) -> Iterator[None]:
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError
+def _operations(plan: PublishPlan, changes: Sequence[Change]) -> list[object]:
+    from huggingface_hub import CommitOperationAdd, CommitOperationDelete
 
-    try:
-        yield
-    except HFValidationError as error:
-        raise HubError(f"{repo!r} is no repository name: {_one_line(error, token)}") from None
-    except _client_errors() as error:
-        if isinstance(error, HubError):
-            raise
-        cause = error.__cause__ if type(error) is RuntimeError and error.__cause__ else error
-        if isinstance(cause, HfHubHTTPError):
-            status = cause.response.status_code
-            said = _MEANINGS.get(status) or _one_line(cause, token)
-            raise HubError(f"{repo}: {said} (HTTP {status})") from None
-        raise HubError(f"{repo}: the Hub cannot be reached: {_one_line(cause, token)}") from None
+    return [
+        CommitOperationDelete(change.path)
+        if change.after is None
+        else CommitOperationAdd(change.path, plan.folder / change.path)
+        for change in changes
+    ]
 
 
-def _one_line(error: BaseException, token: str) -> str:
-    return " ".join(str(error).replace(token, "<token>").split())[:300]
+def _send(hub: Hub, plan: PublishPlan, found: Comparison, message: str, *, propose: bool) -> str:
+    operations = _operations(plan, found.changes)
+    pairs = zip(operations, found.changes, strict=True)
+    hub.upload([item for item, change in pairs if change.after is not None])
+    return hub.commit(operations, found.head, message, as_pull_request=propose)
+
+
+def _commit(hub: Hub, plan: PublishPlan, found: Comparison, message: str) -> str:
+    """Make the commit exactly once: after any doubt the repository is asked, never guessed at."""
+    tried = 0
+    while True:
+        try:
+            commit = _send(hub, plan, found, message, propose=False)
+            break
+        except HubFault as fault:
+            if fault.is_final:
+                raise
+            # A commit may be made although its answer was an error or was lost (datasets PR 7708): look.
+            state = hub.state()
+            now = state.head if state is not None else ""
+            if not compare(plan, hub.files(now)):
+                return now
+            if now != found.head:
+                raise HubError(f"{hub.repo}: somebody else {_MOVED}") from None
+            hub.wait(fault, tried)
+            tried += 1
+    left = compare(plan, hub.files(commit))
+    if left:
+        raise HubError(f"{hub.repo}: the commit does not hold what was sent: {left[0]}; publish again")
+    return commit
+
+
+def _propose(hub: Hub, plan: PublishPlan, found: Comparison, message: str) -> str:
+    """Open a pull request, or find the open one that proposes exactly this."""
+    tried = 0
+    while True:
+        proposed = _proposed(hub, plan)
+        if proposed:
+            return proposed
+        try:
+            return _send(hub, plan, found, message, propose=True)
+        except HubFault as fault:
+            if fault.is_final:
+                raise
+            hub.wait(fault, tried)
+            tried += 1
+
+
+def _proposed(hub: Hub, plan: PublishPlan) -> str:
+    for number in hub.open_pull_requests():
+        name = f"refs/pr/{number}"
+        if not compare(plan, hub.files(name)):
+            return name
+    return ""

@@ -1,7 +1,13 @@
-"""COCO instance segmentation: `images/<id>.jpg|png` and `annotations/instances_<split>.json`.
+"""COCO instance segmentation, out and in, exact.
+
+    images/<id>.jpg|png
+    annotations/instances_<split>.json          one annotation per instance
+    annotations/person_keypoints_<split>.json   one annotation per face, see `coco_keypoints`
 
 Every instance is one annotation with an exact compressed RLE and `iscrowd` 0, also when it has holes or
-several parts. Area and box are computed from the mask. Provenance stands in each image's entry.
+several parts. Area and box are computed from the mask. Licence and provenance stand in each image's entry.
+Read are folders like this one, those of other tools (pictures below `images`, `<split>`, beside the JSON
+file; `<split>/_annotations.coco.json`), and single JSON files.
 """
 
 from __future__ import annotations
@@ -9,139 +15,154 @@ from __future__ import annotations
 import json
 import shutil
 import tempfile
-from dataclasses import dataclass
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
-from dataset_tools.core.errors import DataError, ItemFault
-from dataset_tools.core.files import canonical_json
+from dataset_tools.core.errors import ItemFault
 from dataset_tools.core.labels import LABEL_IDS, Label
-from dataset_tools.core.masks import RleMask, counts_to_rle, decode_counts
+from dataset_tools.core.masks import mask_to_rle
 from dataset_tools.core.progress import Progress
-from dataset_tools.core.record import Instance, Sample, sorted_pairs
-from dataset_tools.formats.job import SPLITS, ExportJob, file_name, place_picture, public_group
+from dataset_tools.core.published import Fault
+from dataset_tools.core.reasons import Reason
+from dataset_tools.core.record import Instance, Sample, Split
+from dataset_tools.core.segmentation import rle_to_coco
+from dataset_tools.core.text import storable
+from dataset_tools.formats.coco_keypoints import covered_pixels, face_annotation, keypoint_category
+from dataset_tools.formats.coco_tables import CocoPicture, check_tables, read_tables
+from dataset_tools.formats.entries import licence_url, picture_facts, read_facts
+from dataset_tools.formats.job import About, ExportJob, file_name, place_picture
+from dataset_tools.formats.places import PictureFolder, split_from_name
+from dataset_tools.formats.reading import FileContent, FoundPicture, Problem, ReadOptions
 
-_LABEL_OF_ID: dict[int, Label] = {number: label for label, number in LABEL_IDS.items()}
+_encode = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode
+
+_SUPERCATEGORIES = {Label.FACE: "person", Label.OCCLUDER: "object"}  # masks and straps are worn
+_KEYPOINT_CATEGORY = 1
+_OTHER_TASKS = ("person_keypoints_", "captions_", "panoptic_", "image_info_", "labels_", "stuff_")
 
 
-def rle_to_coco(rle: RleMask) -> dict[str, Any]:
-    """`{"size": [H, W], "counts": text}` with COCO's compressed run lengths; exact."""
-    from pycocotools import mask as coco_mask
+def coco_categories() -> list[dict[str, Any]]:
+    """The category table: label ids, names, and what kind of thing each is."""
+    return [
+        {"id": number, "name": label.value, "supercategory": _SUPERCATEGORIES.get(label, "accessory")}
+        for label, number in LABEL_IDS.items()
+    ]
 
-    height, width = rle.size_hw
-    packed = coco_mask.frPyObjects({"size": [height, width], "counts": list(rle.counts)}, height, width)
-    return {"size": [height, width], "counts": packed["counts"].decode("ascii")}
+
+def coco_info(about: About) -> dict[str, str]:
+    """The `info` object; no clock is read, so the date is the one that the dataset states."""
+    info = {"description": about.name, "version": about.version, "contributor": about.contact, "url": ""}
+    if about.date:
+        info |= {"date_created": about.date, "year": about.date[:4]}
+    return info
 
 
-def coco_to_rle(segmentation: dict[str, Any]) -> RleMask:
-    """The mask of a compressed or plain COCO run-length code.
+class TableFile:
+    """A COCO file written row by row, so that a large dataset never stands in memory.
 
-    Raises:
-        ItemFault: text that is no such code (`rle_value`), or counts that do not fill the size.
+    Args:
+        stack: closes the files.
+        path: of the JSON file.
     """
-    height, width = (int(side) for side in segmentation["size"])
-    counts = segmentation["counts"]
-    runs = decode_counts(counts) if isinstance(counts, str) else counts
-    return counts_to_rle(runs, (height, width))
+
+    def __init__(self, stack: ExitStack, path: Path) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._stream = stack.enter_context(path.open("w", encoding="utf-8"))
+        self._images = stack.enter_context(tempfile.TemporaryFile("w+", encoding="utf-8"))  # noqa: SIM115 - the stack closes it
+        self._stream.write('{"annotations":[\n')
+        self._has_image = self._has_annotation = False
+
+    def add_image(self, entry: dict[str, Any]) -> None:
+        """Write an entry of `images`."""
+        self._images.write(f"{',' if self._has_image else ''}{_encode(entry)}\n")
+        self._has_image = True
+
+    def add_annotation(self, entry: dict[str, Any]) -> None:
+        """Write an entry of `annotations`."""
+        self._stream.write(f"{',' if self._has_annotation else ''}{_encode(entry)}\n")
+        self._has_annotation = True
+
+    def finish(self, **tables: Any) -> None:
+        """Write the images and the other tables, and close the JSON object."""
+        self._stream.write('],"images":[\n')
+        self._images.seek(0)
+        shutil.copyfileobj(self._images, self._stream)
+        self._stream.write("]," + _encode(tables)[1:] + "\n")
 
 
-class _Rows:
-    """A JSON list written entry by entry, so that a large dataset never stands in memory."""
+@dataclass
+class _Numbers:
+    """Ids so far; they count through all splits, so that files can be joined."""
 
-    def __init__(self, stream: IO[str], first_number: int) -> None:
-        self.stream = stream
-        self.number = first_number - 1
-        self.is_empty = True
+    images: int = 0
+    annotations: int = 0
+    faces: int = 0
+    licences: dict[str, int] = field(default_factory=dict)
 
-    def add(self, entry: dict[str, Any]) -> int:
-        """Write the entry with the next number as its id; returns that number."""
-        self.number += 1
-        separator = "" if self.is_empty else ",\n"
-        self.stream.write(separator + canonical_json({"id": self.number, **entry}))
-        self.is_empty = False
-        return self.number
+    def licence(self, name: str) -> int:
+        return self.licences.setdefault(name, len(self.licences) + 1)
 
 
 def write_coco(job: ExportJob, folder: Path, progress: Progress) -> None:
-    """Write every split that has samples; ids of images and annotations count through all splits."""
-    licences = sorted({sample.provenance.licence for sample in job.samples()})
-    last_image = last_annotation = 0
-    for split in SPLITS:
-        with tempfile.TemporaryFile("w+", encoding="utf-8") as aside:
-            images = _Rows(aside, last_image + 1)
-            target = folder / "annotations" / f"instances_{split.value}.json"
-            target.parent.mkdir(parents=True, exist_ok=True)
-            with target.open("w", encoding="utf-8") as stream:
-                _write_head(stream, job, licences)
-                stream.write('"annotations":[\n')
-                annotations = _Rows(stream, last_annotation + 1)
-                for sample in job.samples(split):
-                    place_picture(job.images, sample.image, folder / "images" / file_name(sample))
-                    _add_sample(sample, images, annotations, licences)
-                    progress.advance()
-                stream.write('],\n"images":[\n')
-                aside.seek(0)
-                shutil.copyfileobj(aside, stream)
-                stream.write("]}\n")
-            if images.is_empty:
-                target.unlink()
-        last_image, last_annotation = images.number, annotations.number
+    """Write every split that has samples."""
+    numbers = _Numbers()
+    instances: dict[Split, TableFile] = {}
+    keypoints: dict[Split, TableFile] = {}
+    with ExitStack() as stack:
+        for sample in job.samples():
+            place_picture(job.images, sample.image, folder / "images" / file_name(sample))
+            numbers.images += 1
+            entry = {"id": numbers.images, **image_entry(sample, numbers.licence(sample.provenance.licence))}
+            _table(stack, folder, "instances", sample.split, instances).add_image(entry)
+            for item in sample.instances:
+                if not item.mask.is_empty:  # COCO has no object without pixels; the picture stays
+                    numbers.annotations += 1
+                    row = {"id": numbers.annotations, "image_id": numbers.images, **_annotation(item)}
+                    instances[sample.split].add_annotation(row)
+            if any(face.landmarks_xyz for face in sample.faces):
+                table = _table(stack, folder, "person_keypoints", sample.split, keypoints)
+                table.add_image(entry)
+                _add_faces(sample, table, numbers)
+            progress.advance()
+        info = coco_info(job.about)
+        licences = [
+            {"id": number, "name": name, "url": licence_url(name)}
+            for name, number in numbers.licences.items()
+        ]
+        for table in instances.values():
+            table.finish(categories=coco_categories(), info=info, licenses=licences)
+        for table in keypoints.values():
+            categories = [keypoint_category(_KEYPOINT_CATEGORY)]
+            table.finish(categories=categories, info=info, licenses=licences)
 
 
-def _write_head(stream: IO[str], job: ExportJob, licences: list[str]) -> None:
-    about = job.about
-    info = {"description": about.name, "version": about.version, "contributor": about.contact}
-    if about.date:
-        info["date_created"] = about.date
-    head = {
-        "info": info,
-        "licenses": [{"id": number, "name": name, "url": ""} for number, name in enumerate(licences, 1)],
-        "categories": [
-            {"id": number, "name": label.value, "supercategory": "person"}
-            for label, number in LABEL_IDS.items()
-        ],
-    }
-    stream.write(canonical_json(head)[:-1] + ",\n")
+def _table(
+    stack: ExitStack, folder: Path, task: str, split: Split, tables: dict[Split, TableFile]
+) -> TableFile:
+    if split not in tables:
+        tables[split] = TableFile(stack, folder / "annotations" / f"{task}_{split.value}.json")
+    return tables[split]
 
 
-def _add_sample(sample: Sample, images: _Rows, annotations: _Rows, licences: list[str]) -> None:
-    image_id = images.add(_image_entry(sample, licences))
-    for item in sample.instances:
-        if not item.mask.is_empty:  # COCO has no object without pixels; the picture stays as a negative
-            annotations.add(_annotation(item, image_id))
-
-
-def _image_entry(sample: Sample, licences: list[str]) -> dict[str, Any]:
+def image_entry(sample: Sample, licence: int) -> dict[str, Any]:
+    """Entry of a sample's picture without its id; `licence` is the number in the file's licence table."""
     height, width = sample.image.size_hw
-    provenance = sample.provenance
     return {
         "file_name": file_name(sample),
         "width": width,
         "height": height,
-        "license": licences.index(provenance.licence) + 1,
-        "licence": provenance.licence,
-        "author": provenance.author,
-        "source": provenance.source,
-        "url": provenance.url,
-        "sample_id": sample.id,
-        "group": public_group(sample),
-        "split": sample.split.value,
-        "parent_id": provenance.parent_id,
-        "is_synthetic": sample.is_synthetic,
-        "is_labelled": sample.is_labelled,
+        "license": licence,
+        **picture_facts(sample),
     }
 
 
-def _annotation(item: Instance, image_id: int) -> dict[str, Any]:
-    left, top, right, bottom = item.mask.box_xyxy
+def instance_entry(item: Instance) -> dict[str, Any]:
+    """What is known of an instance besides its mask and label; `coco_tables.instance_notes` reads it."""
     entry: dict[str, Any] = {
-        "image_id": image_id,
-        "category_id": LABEL_IDS[item.label],
-        "segmentation": rle_to_coco(item.mask),
-        "area": item.mask.area_px,
-        "bbox": [left, top, right - left, bottom - top],
-        "iscrowd": 0,
-        "instance_id": item.id,
+        "object_id": item.id,  # "instance_id" is a reserved word in FiftyOne, which then reads nothing
         "face": item.face,
         "drawn_by": item.drawn_by,
         "is_proposal": item.is_proposal,
@@ -152,57 +173,92 @@ def _annotation(item: Instance, image_id: int) -> dict[str, Any]:
     return entry
 
 
-@dataclass(frozen=True, slots=True)
-class CocoImage:
-    """One image of a COCO file with its instances.
+def _annotation(item: Instance) -> dict[str, Any]:
+    left, top, right, bottom = item.mask.box_xyxy
+    return {
+        "category_id": LABEL_IDS[item.label],
+        "segmentation": rle_to_coco(item.mask),
+        "area": item.mask.area_px,
+        "bbox": [left, top, right - left, bottom - top],
+        "iscrowd": 0,
+        **instance_entry(item),
+    }
 
-    Attributes:
-        file_name: relative to the images folder.
-        size_hw: as the file states it.
-        instances: in the order of their ids.
-        sample_id: of the sample it was written from, "" in foreign files.
+
+def _add_faces(sample: Sample, table: TableFile, numbers: _Numbers) -> None:
+    covered = covered_pixels(sample.instances, sample.image.size_hw)
+    for index, face in enumerate(sample.faces):
+        if face.landmarks_xyz:
+            numbers.faces += 1
+            entry, pixels = face_annotation(index, face, sample.instances, covered)
+            entry["segmentation"] = [] if pixels is None else rle_to_coco(mask_to_rle(pixels))
+            ids = {"id": numbers.faces, "image_id": numbers.images, "category_id": _KEYPOINT_CATEGORY}
+            table.add_annotation({**ids, **entry})
+
+
+def read_coco(folder: Path, options: ReadOptions) -> Iterator[FoundPicture | Problem]:
+    """Every picture of a COCO dataset, and everything that is wrong with it.
+
+    Keypoint files are passed over where there are instance files: faces are detected anew.
+
+    Args:
+        folder: the dataset, or one annotation file of it.
+        options: what the user says of it.
     """
+    files = coco_files(folder)
+    if not files:
+        fault = Fault(Reason.SCHEMA, "no COCO annotation file (annotations/*.json, *.json)")
+        yield Problem(folder.name, fault, is_fatal=True)
+    root = dataset_root(folder)
+    seen: set[Path] = set()
+    for path in files:
+        try:
+            tables = read_tables(path)
+        except ItemFault as error:
+            yield Problem(path.name, Fault(error.reason, str(error)), is_fatal=len(files) == 1)
+            continue
+        part = path.stem.rpartition("_")[2]
+        pictures = PictureFolder(root, ("images", f"images/{part}", part, ""), path.parent)
+        for found in check_tables(tables, options, split_from_name(path)):
+            if isinstance(found, CocoPicture):
+                yield _found(pictures, path.name, found, options, seen)
+            else:
+                yield Problem(f"{path.name}: {found.where}", found.fault)
 
-    file_name: str
-    size_hw: tuple[int, int]
-    instances: tuple[Instance, ...]
-    sample_id: str = ""
+
+def coco_files(path: Path) -> list[Path]:
+    """The annotation files of a dataset folder: those of instances, or all when there are none of these."""
+    if path.is_file():
+        return [path]
+    for pattern in ("annotations/*.json", "*/_annotations.coco.json", "*.json"):
+        found = sorted(path.glob(pattern))
+        instances = [one for one in found if not one.name.startswith(_OTHER_TASKS)]
+        if found:
+            return instances or found
+    return []
 
 
-def read_coco(annotations: Path) -> list[CocoImage]:
-    """Read back a file of `write_coco`, images in the order of their ids.
+def dataset_root(path: Path) -> Path:
+    """The folder that all pictures of a dataset lie in; `path` may be an annotation file of it."""
+    if path.is_dir():
+        return path
+    return path.parent.parent if path.parent.name == "annotations" else path.parent
 
-    Raises:
-        DataError: not readable as such a file.
-        ItemFault: a mask that is none.
-    """
+
+def _found(
+    pictures: PictureFolder, file: str, found: CocoPicture, options: ReadOptions, seen: set[Path]
+) -> FoundPicture | Problem:
+    where = f"{file}: {found.where}"
+    if found.fault is not None:
+        return Problem(where, found.fault)
     try:
-        content = json.loads(annotations.read_text(encoding="utf-8"))
-        instances: dict[int, list[Instance]] = {entry["id"]: [] for entry in content["images"]}
-        for entry in sorted(content["annotations"], key=lambda found: found["id"]):
-            instances[entry["image_id"]].append(_instance_from(entry))
-        return [
-            CocoImage(
-                file_name=entry["file_name"],
-                size_hw=(entry["height"], entry["width"]),
-                instances=tuple(instances[entry["id"]]),
-                sample_id=entry.get("sample_id", ""),
-            )
-            for entry in sorted(content["images"], key=lambda found: found["id"])
-        ]
-    except ItemFault:
-        raise
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise DataError(f"{annotations} is not a COCO file of this suite: {error!r}") from error
-
-
-def _instance_from(entry: dict[str, Any]) -> Instance:
-    return Instance(
-        id=entry.get("instance_id", str(entry["id"])),
-        label=_LABEL_OF_ID[entry["category_id"]],
-        mask=coco_to_rle(entry["segmentation"]),
-        drawn_by=entry.get("drawn_by", "published:coco"),
-        confidence=entry.get("confidence"),
-        face=entry.get("face", -1),
-        attributes=sorted_pairs(entry.get("attributes", {})),
-    )
+        picture = pictures.find(found.file_name)
+    except ItemFault as error:
+        return Problem(where, Fault(error.reason, str(error)))
+    if picture in seen:
+        return Problem(where, Fault(Reason.DUPLICATE_ID, f"{found.file_name[:200]!r} stands twice"))
+    seen.add(picture)
+    stated = {"url": found.entry.get("coco_url"), "licence": found.licence, **found.entry}
+    facts = read_facts(stated, options)
+    key = storable(picture.relative_to(pictures.root).as_posix())
+    return FoundPicture(key, FileContent(picture), found.labels, picture, facts)

@@ -6,12 +6,22 @@ upright picture is known, and what cannot be used becomes a `Problem`, never an 
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
+from dataset_tools.core.errors import ItemFault
+from dataset_tools.core.images import ImageLimits
 from dataset_tools.core.labels import Label
-from dataset_tools.core.published import Annotation, Content, Fault
+from dataset_tools.core.local_files import read_local
+from dataset_tools.core.published import Annotation, Content, Fault, Labels
+from dataset_tools.core.reasons import Reason
+from dataset_tools.core.record import Instance, Split
+
+# Largest label file that is read whole, bytes.
+MAX_LABEL_BYTES = 4 * 2**30
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +87,106 @@ class FoundPicture:
     annotation: Annotation | None = None
     path: Path | None = None
     facts: Facts = Facts()
+
+
+@dataclass(frozen=True, slots=True)
+class FileContent:
+    """A picture that is a file of its own.
+
+    Attributes:
+        path: of the file, already known to lie inside the dataset.
+    """
+
+    path: Path
+
+    def read(self, max_bytes: int) -> bytes:
+        """Its bytes.
+
+        Raises:
+            FetchFault: as `read_local`.
+        """
+        return read_local(self.path, max_bytes)
+
+
+@dataclass(frozen=True, slots=True)
+class KnownLabels:
+    """Labels whose masks were decoded while listing.
+
+    Attributes:
+        instances: with masks of `stated_hw`.
+        split: fixed part of the dataset.
+        stated_hw: picture size the dataset states, or None.
+        faults: (name of the annotation, fault) for each one lost.
+    """
+
+    instances: tuple[Instance, ...]
+    split: Split = Split.UNASSIGNED
+    stated_hw: tuple[int, int] | None = None
+    faults: tuple[tuple[str, Fault], ...] = ()
+
+    def read(self, size_hw: tuple[int, int], limits: ImageLimits) -> Labels:
+        """The instances; one whose mask has another size than the picture is a fault.
+
+        Raises:
+            ItemFault: `size_mismatch`, the labels were made for a picture of another size.
+        """
+        check_size(self.stated_hw, size_hw)
+        good: list[Instance] = []
+        faults = list(self.faults)
+        for item in self.instances:
+            if item.mask.size_hw == size_hw:
+                good.append(item)
+            else:
+                detail = f"the mask is {item.mask.size_hw}, the picture {size_hw}"
+                faults.append((item.id, Fault(Reason.MASK_SIZE, detail)))
+        return Labels(tuple(good), tuple(faults))
+
+
+def check_size(stated_hw: tuple[int, int] | None, size_hw: tuple[int, int]) -> None:
+    """Refuse labels that were made for a picture of another size.
+
+    Raises:
+        ItemFault: `size_mismatch`.
+    """
+    if stated_hw is not None and stated_hw != size_hw:
+        raise ItemFault(
+            Reason.SIZE_MISMATCH,
+            f"the labels state {stated_hw[1]}x{stated_hw[0]} pixels, "
+            f"the upright picture has {size_hw[1]}x{size_hw[0]}",
+        )
+
+
+def read_json(path: Path, max_bytes: int = MAX_LABEL_BYTES) -> Any:
+    """The content of a JSON file; a byte order mark is fine.
+
+    Raises:
+        FetchFault: as `read_local`.
+        ItemFault: `json`, when it is no JSON, nested too deep, or an object has a key twice.
+    """
+    return parse_json(read_local(path, max_bytes))
+
+
+def parse_json(data: bytes) -> Any:
+    """JSON as `read_json` reads it.
+
+    Raises:
+        ItemFault: as `read_json`.
+    """
+    try:
+        return json.loads(data.decode("utf-8-sig"), object_pairs_hook=_without_repeats)
+    except RecursionError:
+        raise ItemFault(Reason.JSON, "nested too deep") from None
+    except ValueError as error:
+        raise ItemFault(Reason.JSON, str(error)[:300]) from None
+
+
+def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    content = dict(pairs)
+    if len(content) != len(pairs):
+        keys = [key for key, _ in pairs]
+        twice = next(key for key in keys if keys.count(key) > 1)
+        raise ValueError(f"key {twice[:80]!r} stands twice in one object")
+    return content
 
 
 @dataclass(frozen=True, slots=True)

@@ -39,7 +39,7 @@ def thumbnail(rgb: RgbImage, instances: Sequence[Instance], longest_px: int) -> 
     for label in PAINT_ORDER:
         for item in instances:
             if item.label is label:
-                mask = _shrink(rle_to_mask(item.mask), size_wh)
+                mask = shrink_mask(rle_to_mask(item.mask), size_wh)
                 drawn = draw_mask(drawn, mask, LABEL_COLOURS[label])
     return drawn
 
@@ -60,7 +60,8 @@ def inner_edge(mask: BoolMask) -> BoolMask:
     return mask & ~surrounded
 
 
-def _shrink(mask: BoolMask, size_wh: tuple[int, int]) -> BoolMask:
+def shrink_mask(mask: BoolMask, size_wh: tuple[int, int]) -> BoolMask:
+    """A (H, W) mask at another size: a pixel is set where at least a third of it was."""
     grey = Image.fromarray(mask.astype(np.uint8) * 255).resize(size_wh, Image.Resampling.BOX)
     # A third of a pixel is enough: thin straps must not vanish.
     return np.asarray(grey) >= 85

@@ -14,6 +14,9 @@ from dataset_tools.core.text import printable
 
 Row = Sequence[str | int]
 
+_LONGEST_WORD = 16
+_LONGEST_NAME = 90
+
 
 def cards(*shown: tuple[str, str], kind: str = "") -> str:
     """Titled boxes side by side; contents are finished HTML."""
@@ -30,20 +33,30 @@ def table(titles: Sequence[str], rows: Sequence[Row]) -> str:
         f"<th{' class=number' if is_number else ''}>{text(title)}</th>"
         for title, is_number in zip(titles, numeric, strict=True)
     )
-    lines = (
-        "".join(
-            f'<td class="number">{cell:,}</td>' if isinstance(cell, int) else f"<td>{text(cell)}</td>"
-            for cell in row
-        )
-        for row in rows
-    )
+    lines = ("".join(map(_cell, row)) for row in rows)
     body = "".join(f"<tr>{line}</tr>" for line in lines)
     return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+
+
+def _cell(value: str | int) -> str:
+    if isinstance(value, int):
+        return f'<td class="number">{value:,}</td>'
+    # A short word is never cut; anything longer may be, anywhere, so that no name can burst the page.
+    is_word = len(value) <= _LONGEST_WORD
+    return f"<td{' class=word' if is_word else ''}>{name(value)}</td>"
 
 
 def text(value: object) -> str:
     """Foreign words as harmless HTML text; control characters are shown, not obeyed."""
     return escape(printable(str(value)), quote=True)
+
+
+def name(value: object) -> str:
+    """A foreign name as HTML text, cut where it would fill the page; a hover shows all of it."""
+    whole = str(value)
+    if len(whole) <= _LONGEST_NAME:
+        return text(whole)
+    return f'<span title="{text(whole)}">{text(whole[: _LONGEST_NAME - 1])}…</span>'
 
 
 def picture(rgb: RgbImage, alternative: str) -> str:

@@ -6,51 +6,40 @@ sizes, face orientation, masked faces per image, mask types.
 
 from __future__ import annotations
 
-import heapq
+import base64
+import hashlib
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
-from dataset_tools.core.errors import ConfigError, ItemFault
+from dataset_tools.core.errors import ConfigError
 from dataset_tools.core.files import write_text
 from dataset_tools.core.images import ImageStore
-from dataset_tools.core.labels import LABEL_COLOURS, MASK_TYPE, Label
+from dataset_tools.core.labels import LABEL_COLOURS
 from dataset_tools.core.manifest import Manifest
-from dataset_tools.core.record import Rejection, Sample
-from dataset_tools.stats import charts
-from dataset_tools.stats.contact_sheet import thumbnail
-from dataset_tools.stats.facts import (
-    FACE_EDGES_PX,
-    IMAGE_EDGES_PX,
-    MASKS_PER_IMAGE,
-    POSES,
-    Facts,
-    bin_names,
-    by_count,
-    collect_facts,
-    in_order,
-)
-from dataset_tools.stats.html import cards, picture, table, text
+from dataset_tools.stats import sections
+from dataset_tools.stats.gallery import gallery_section
+from dataset_tools.stats.html import text
+from dataset_tools.stats.noise_page import MOST_SUSPECTS, noise_section
+from dataset_tools.stats.opinions import PredictionReader
 from dataset_tools.stats.rendered import RenderedFacts, collect_rendered
 from dataset_tools.stats.rendered_page import render_overlay
+from dataset_tools.stats.survey import Survey, make_survey
+from dataset_tools.stats.thumbnails import GUESS
 
-# Pictures on the contact sheet of each kind (real with labels, synthetic, real without labels).
-_SHEET_PER_KIND = 12
-_THUMBNAIL_PX = 256
+# With some 8 kB each they make a page of about 10 MB, which a browser opens in a fraction of a second.
+MOST_PICTURES = 1200
 
-# The page needs no script, font or address; this makes a browser refuse any that slipped in.
-_POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
-
-_MEANINGS = {
-    "human": "drawn or confirmed by people",
-    "synth": "exact, from the renderer",
-    "published": "from a published dataset",
-    "model": "proposed by a model, not confirmed",
-}
+_GUESS_RGB = (255, 214, 0)
 
 
 def write_report(
-    chain: Mapping[str, Manifest], images: ImageStore, out_dir: Path, title: str = "Dataset report"
+    chain: Mapping[str, Manifest],
+    images: ImageStore,
+    out_dir: Path,
+    title: str = "Dataset report",
+    predictions: PredictionReader | None = None,
 ) -> Path:
     """Write `report.html` and `report.json`.
 
@@ -59,6 +48,8 @@ def write_report(
         images: the workspace's pictures.
         out_dir: folder for both files.
         title: heading of the page.
+        predictions: gives what a trained model has saved of a sample, for the label-noise estimate;
+            None: proposals that people have reviewed are all there is.
 
     Returns:
         Path of the page.
@@ -68,209 +59,105 @@ def write_report(
     """
     if not chain:
         raise ConfigError("a report needs at least one finished stage")
-    last = list(chain.values())[-1]
-    facts = collect_facts(
-        last.samples(),
-        _rejections(chain.values()),
-        {stage: manifest.counts for stage, manifest in chain.items()},
-    )
+    survey = make_survey(chain, MOST_PICTURES, predictions)
     rendered = collect_rendered(chain["synth"]) if "synth" in chain else RenderedFacts()
-    overlay = render_overlay(rendered, images) if rendered.yields else ""
-    page = render_page(facts, list(_figures(choose_samples(last.samples()), images)), title, overlay)
-    values = {**facts.as_json(), "rendered": rendered.as_json()}
-    write_text(out_dir / "report.json", json.dumps(values, indent=2, ensure_ascii=False) + "\n")
-    write_text(out_dir / "report.html", page)
+    values = {**survey.facts.as_json(), "rendered": rendered.as_json(), "noise": noise_as_json(survey)}
+    write_text(out_dir / "report.json", json.dumps(values, indent=2) + "\n")
+    write_text(out_dir / "report.html", render_page(survey, rendered, images, title))
     return out_dir / "report.html"
 
 
-def _rejections(manifests: Iterable[Manifest]) -> Iterator[Rejection]:
-    for manifest in manifests:
-        yield from manifest.rejections()
+def noise_as_json(survey: Survey) -> dict[str, Any]:
+    """The label-noise estimate as plain values; None for what is not known."""
+    noise, evidence = survey.noise, survey.evidence
+    background, mask = noise.wrong_shares if noise.suspects else (None, None)
+    return {
+        "pictures_from_predictions": evidence.from_predictions,
+        "pictures_from_proposals": evidence.from_proposals,
+        "unreadable": len(evidence.unreadable),
+        "models": sorted(evidence.models),
+        "confident_joint": noise.confident.tolist(),
+        "wrong_share_of_face_mask": mask,
+        "wrong_share_of_background": background,
+        "most_suspicious": [
+            {
+                "sample": key,
+                "suspicion": round(item.suspicion, 6),
+                "extra_px": item.extra_px,
+                "missing_px": item.missing_px,
+                "label_px": item.label_px,
+            }
+            for key, item in list(noise.suspects.items())[:MOST_SUSPECTS]
+            if item.suspicion > 0
+        ],
+    }
 
 
-def choose_samples(samples: Iterable[Sample], per_kind: int = _SHEET_PER_KIND) -> list[Sample]:
-    """Up to `per_kind` samples each of: labelled photos, rendered pictures, photos without labels.
+def render_page(survey: Survey, rendered: RenderedFacts, images: ImageStore, title: str) -> str:
+    """The whole page as HTML.
 
-    Those with the smallest ids are taken: ids come from the pictures' bytes, so this is a fair draw that
-    is the same in every order.
+    Args:
+        survey: all that is shown.
+        rendered: what the overlay made; nothing is shown when it did not run.
+        images: for the pictures.
+        title: of the page.
     """
-    kinds: dict[int, list[Sample]] = {0: [], 1: [], 2: []}
-    for sample in samples:
-        kind = 1 if sample.is_synthetic else 0 if sample.is_labelled else 2
-        kinds[kind].append(sample)
-        if len(kinds[kind]) > 8 * per_kind:
-            kinds[kind] = _smallest(kinds[kind], per_kind)
-    return [sample for found in kinds.values() for sample in _smallest(found, per_kind)]
-
-
-def _smallest(samples: list[Sample], count: int) -> list[Sample]:
-    return heapq.nsmallest(count, samples, key=lambda sample: sample.id)
-
-
-def _figures(samples: Iterable[Sample], images: ImageStore) -> Iterator[str]:
-    for sample in samples:
-        try:
-            small = thumbnail(images.read(sample.image), sample.instances, _THUMBNAIL_PX)
-        except ItemFault as fault:
-            yield f"<figure><figcaption><b>{text(sample.id[:12])}</b> {text(fault)}</figcaption></figure>"
-            continue
-        yield (
-            f"<figure>{picture(small, _caption(sample))}<figcaption><b>{text(sample.id[:12])}</b> "
-            f"{text(_caption(sample))}</figcaption></figure>"
-        )
-
-
-def _caption(sample: Sample) -> str:
-    types = sorted({item.attribute(MASK_TYPE) for item in sample.instances} - {""})
-    if not sample.is_labelled:
-        state = "proposals" if sample.instances else "no label"
-    else:
-        state = "" if any(item.label is Label.FACE_MASK for item in sample.instances) else "no face mask"
-    kind = "synthetic" if sample.is_synthetic else "photo"
-    parts = [kind, sample.split.value, sample.provenance.source, *types, state]
-    return " · ".join(part for part in parts if part)
-
-
-def render_page(facts: Facts, figures: Sequence[str], title: str, overlay: str = "") -> str:
-    """The whole page as text; `figures` are finished `<figure>` elements, `overlay` a finished section."""
-    css = (Path(__file__).parent / "page.css").read_text(encoding="utf-8")
+    facts = survey.facts
+    gallery = gallery_section(survey.entries, facts.pictures, survey.noise, images)
+    parts = {
+        "sizes": ("Figure 3: sizes, orientation, masked faces", sections.figure_three(facts)),
+        "types": ("Figure 4: mask types and how they are worn", sections.figure_four(facts)),
+        "faces": ("Pictures, faces and labels", sections.further(facts)),
+        "rendered": ("Rendered masks", render_overlay(rendered, images) if rendered.yields else ""),
+        "origins": ("Sources, licences and label origins", sections.provenance(facts)),
+        "review": ("Review and agreement", sections.review(facts)),
+        "splits": ("Attributes by split", sections.by_split(facts) if facts.cells else ""),
+        "noise": ("Suspicious labels", noise_section(survey)),
+        "gallery": ("Gallery", gallery),
+        "flow": ("What happened to every item", sections.flow(facts)),
+        "rejected": ("Rejected, by stage and reason", sections.dropped(facts)),
+    }
+    shown = {key: part for key, part in parts.items() if part[1]}
+    contents = "".join(
+        f'<a href="#{key}">{text(name.partition(":")[0])}</a>' for key, (name, _) in shown.items()
+    )
     body = "".join(
-        [
-            f"<h1>{text(title)}</h1>",
-            f'<p class="lead">{text(_lead(facts))}</p>',
-            _tiles(facts),
-            "<h2>Figure 3 · Sizes, orientation, faces per picture</h2>",
-            _figure_three(facts),
-            "<h2>Figure 4 · Mask types and how they are worn</h2>",
-            _figure_four(facts),
-            "<h2>Splits, sources, licences</h2>",
-            _origins(facts),
-            "<h2>From the crawl to the dataset</h2>",
-            _flow(facts),
-            "<h2>What was dropped, and why</h2>",
-            _dropped(facts),
-            overlay,
-            "<h2>Samples with their labels</h2>",
-            _legend(),
-            f'<div class="sheet">{"".join(figures)}</div>',
-            "<footer>Counted from the manifest; the same facts are in report.json.</footer>",
-        ]
+        f'<section aria-labelledby="{key}"><h2 id="{key}">{text(name)}</h2>{content}</section>'
+        for key, (name, content) in shown.items()
+    )
+    return _document(
+        title,
+        f'<div class="head"><div><h1>{text(title)}</h1><p class="lead">{sections.lead(facts)}</p></div>'
+        '<button type="button" id="theme" hidden>Colours: automatic</button></div>'
+        f'<nav aria-label="Contents">{contents}</nav>{sections.tiles(facts)}{body}'
+        "<footer>Counted from the manifest; the same facts are in report.json.</footer>",
+    )
+
+
+def _document(title: str, main: str) -> str:
+    here = Path(__file__).parent
+    css = (here / "page.css").read_text(encoding="utf-8") + _layer_style()
+    script = (here / "gallery.js").read_text(encoding="utf-8")
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii")
+    # The page needs one script and no address; this makes a browser refuse anything that slipped in.
+    policy = (
+        f"default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'sha256-{digest}'; "
+        "base-uri 'none'; form-action 'none'"
     )
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
-        f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">'
+        f'<meta http-equiv="Content-Security-Policy" content="{policy}">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>{text(title)}</title><style>\n{css}</style></head><body><main>{body}</main></body></html>\n"
+        f"<title>{text(title)}</title><style>\n{css}</style></head><body><main>{main}"
+        "<noscript>The gallery needs JavaScript, which this browser has switched off.</noscript>"
+        f"</main><script>{script}</script></body></html>\n"
     )
 
 
-def _lead(facts: Facts) -> str:
-    width, height = facts.mean_size_wh
-    return (
-        f"{facts.pictures:,} pictures with {facts.faces:,} detected faces and {facts.masked_faces:,} "
-        f"labelled face masks; {width:.0f} × {height:.0f} pixels on average."
+def _layer_style() -> str:
+    colours = {**{label.value: rgb for label, rgb in LABEL_COLOURS.items()}, GUESS: _GUESS_RGB}
+    return "".join(
+        f".l-{key} {{ fill: rgb{rgb}; }} .swatch.l-{key} {{ background: rgb{rgb}; }} "
+        f"path.l-{key} {{ display: var(--show-{key}, inline); }}\n"
+        for key, rgb in colours.items()
     )
-
-
-def _tiles(facts: Facts) -> str:
-    tiles = {
-        "photos": facts.photos,
-        "synthetic pictures": facts.synthetic,
-        "with ground truth": facts.labelled,
-        "detected faces": facts.faces,
-        "labelled face masks": facts.masked_faces,
-        "proposals": facts.proposals,
-        "items rejected": sum(facts.rejections.values()),
-    }
-    cells = (f'<div class="tile"><b>{count:,}</b><span>{name}</span></div>' for name, count in tiles.items())
-    return f'<div class="tiles">{"".join(cells)}</div>'
-
-
-def _figure_three(facts: Facts) -> str:
-    per_image = in_order(facts.masks_per_image, MASKS_PER_IMAGE)
-    return cards(
-        (
-            "(a) Image sizes",
-            charts.columns(
-                in_order(facts.image_sizes, bin_names(IMAGE_EDGES_PX)), "Image sizes", "longer side in pixels"
-            ),
-        ),
-        (
-            "(b) Face orientation",
-            charts.columns(in_order(facts.poses, POSES), "Face orientation", "where the face looks"),
-        ),
-        (
-            "(c) Face masks per labelled picture",
-            charts.columns(per_image, "Face masks per picture", "face masks on one picture"),
-        ),
-        (
-            "Face sizes",
-            charts.columns(
-                in_order(facts.face_sizes, bin_names(FACE_EDGES_PX)), "Face sizes", "shorter side in pixels"
-            ),
-        ),
-        ("Picture shape", charts.bars(by_count(facts.image_shapes), "Picture shape")),
-        ("Detector's opinion of the faces", charts.bars(by_count(facts.wearing), "Wearing")),
-    )
-
-
-def _figure_four(facts: Facts) -> str:
-    origins = {_MEANINGS.get(kind, kind): count for kind, count in by_count(facts.drawn_by).items()}
-    return cards(
-        ("Mask types", charts.bars(by_count(facts.mask_types), "Mask types")),
-        ("Wearing states", charts.bars(by_count(facts.wearing_states), "Wearing states")),
-        ("Labels", charts.bars(by_count(facts.labels), "Labels")),
-        (
-            "Who drew the labels",
-            table(("Origin", "Instances"), list(origins.items())),
-        ),
-        kind="two",
-    )
-
-
-def _origins(facts: Facts) -> str:
-    splits = [(split, kind, count) for (split, kind), count in sorted(facts.splits.items())]
-    return cards(
-        ("Splits", table(("Split", "Kind", "Pictures"), splits)),
-        ("Sources", table(("Source", "Pictures"), list(by_count(facts.sources).items()))),
-        ("Licences", table(("Licence", "Pictures"), list(by_count(facts.licences).items()))),
-        ("Review", table(("State", "Pictures"), list(by_count(facts.reviews).items()))),
-        kind="four",
-    )
-
-
-def _flow(facts: Facts) -> str:
-    rows = [
-        (stage, counts.inputs, counts.kept, counts.rejected, counts.derived, counts.derived_rejected)
-        for stage, counts in facts.flow.items()
-    ]
-    titles = ("Stage", "In", "Kept", "Rejected", "Made new", "Could not be made")
-    return f'<div class="card scroll">{table(titles, rows)}</div>'
-
-
-def _dropped(facts: Facts) -> str:
-    if not facts.rejections:
-        return '<p class="note">Nothing was rejected.</p>'
-    rows = []
-    for (stage, reason), count in sorted(facts.rejections.items()):
-        examples = "".join(
-            f'<p class="example"><code>{text(item)}</code><br>{text(detail)}</p>'
-            for item, detail in facts.examples[(stage, reason)]
-        )
-        rows.append(
-            f'<tr><td class="word">{text(stage)}</td><td class="word">{text(reason)}</td>'
-            f'<td class="number">{count:,}</td><td>{examples}</td></tr>'
-        )
-    return (
-        '<div class="card scroll"><table><thead><tr><th>Stage</th><th>Reason</th>'
-        f'<th class="number">Items</th><th>Examples</th></tr></thead><tbody>{"".join(rows)}</tbody>'
-        "</table></div>"
-    )
-
-
-def _legend() -> str:
-    entries = (
-        f'<span><i style="background:rgb{colour}"></i>{label.value.replace("_", " ")}</span>'
-        for label, colour in LABEL_COLOURS.items()
-    )
-    return f'<div class="legend">{"".join(entries)}</div>'

@@ -11,19 +11,10 @@ from typing import Any
 from dataset_tools.core.labels import MASK_TYPE, SKIN_ITA, WEARING_STATE, WEARING_STATES, Label
 from dataset_tools.core.manifest import Manifest
 from dataset_tools.core.record import Face, Instance, Rejection, Sample
+from dataset_tools.stats.skin import ITA_CLASSES, noted_class
 
 YAW_STEP_DEG = 10
 DRESSED = "dressed"
-
-# Lower edges in degrees (Chardon 1991; Del Bino and Bernerd 2013).
-ITA_CLASSES = (
-    (55.0, "very light"),
-    (41.0, "light"),
-    (28.0, "intermediate"),
-    (10.0, "tan"),
-    (-30.0, "brown"),
-    (-180.0, "dark"),
-)
 
 # Poses of the example sheet; by yaw either way.
 SHEET_POSES = ("front", "turned", "profile")
@@ -128,9 +119,8 @@ def _count_kinds(facts: RenderedFacts, sample: Sample) -> None:
             continue
         cell = (item.attribute(MASK_TYPE), item.attribute(WEARING_STATE), sheet_pose(sample.faces[item.face]))
         facts.kinds[cell] += 1
-        tone = item.attribute(SKIN_ITA)
-        if tone:
-            facts.skin_tones[ita_class(float(tone))] += 1
+        if tone := noted_class(item.attribute(SKIN_ITA)):
+            facts.skin_tones[tone] += 1
         known = facts.examples.get(cell)
         if known is None or sample.id < known[0].id:
             facts.examples[cell] = (sample, item)
@@ -142,17 +132,12 @@ def sheet_pose(face: Face) -> str:
     return "front" if yaw < _TURNED_DEG else "turned" if yaw < _PROFILE_DEG else "profile"
 
 
-def ita_class(degrees: float) -> str:
-    """Class of an individual typology angle."""
-    return next(name for low, name in ITA_CLASSES if degrees > low or low == -180.0)
+def sheet_cells(facts: RenderedFacts) -> list[Cell]:
+    """The kinds that occur, by type, then pose, then wearing state: the tiles of the example sheet."""
 
+    def place(cell: Cell) -> tuple[str, int, int, str]:
+        kind, state, pose = cell
+        at = WEARING_STATES.index(state) if state in WEARING_STATES else len(WEARING_STATES)
+        return kind, SHEET_POSES.index(pose), at, state
 
-def sheet_rows(facts: RenderedFacts) -> list[tuple[str, list[Cell]]]:
-    """Cells of the example sheet: one row per mask type and pose that occur, a column per wearing state."""
-    types = sorted({kind for kind, _, _ in facts.kinds})
-    rows = [
-        (f"{kind} · {pose}", [(kind, state, pose) for state in WEARING_STATES])
-        for kind in types
-        for pose in SHEET_POSES
-    ]
-    return [(name, cells) for name, cells in rows if any(cell in facts.kinds for cell in cells)]
+    return sorted(facts.kinds, key=place)

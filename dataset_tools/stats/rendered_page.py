@@ -7,17 +7,15 @@ from PIL import Image
 
 from dataset_tools.core.errors import ItemFault
 from dataset_tools.core.images import ImageStore, RgbImage
-from dataset_tools.core.labels import WEARING_STATES
 from dataset_tools.core.record import Face
 from dataset_tools.stats import charts
 from dataset_tools.stats.html import cards, picture, table, text
 from dataset_tools.stats.rendered import (
     DRESSED,
-    ITA_CLASSES,
     SHEET_POSES,
     Cell,
     RenderedFacts,
-    sheet_rows,
+    sheet_cells,
     yaw_bins,
     yaw_name,
 )
@@ -29,16 +27,15 @@ _AROUND_FACE = 0.35  # of the face box's longer side
 def render_overlay(facts: RenderedFacts, images: ImageStore) -> str:
     """The section as HTML."""
     poses = {pose: sum(n for cell, n in facts.kinds.items() if cell[2] == pose) for pose in SHEET_POSES}
-    tones = {name: facts.skin_tones[name] for _, name in ITA_CLASSES}
     return "".join(
         [
-            "<h2>Rendered masks</h2>",
             cards(
                 ("Faces dressed, by yaw", _yield_table(facts)),
-                ("Wearer's pose", charts.bars(poses, "Wearer's pose")),
-                ("Wearer's skin (ITA, as the photo shows it)", charts.bars(tones, "Skin tone")),
+                ("Wearer's pose", charts.bars(poses)),
+                kind="wide",
             ),
-            '<p class="note">One example of each mask type, pose and wearing state.</p>',
+            '<p class="note">One example of each mask type, pose and wearing state that occurs, and how many '
+            "there are.</p>",
             _sheet(facts, images),
         ]
     )
@@ -58,27 +55,21 @@ def _yield_table(facts: RenderedFacts) -> str:
 
 
 def _sheet(facts: RenderedFacts, images: ImageStore) -> str:
-    head = "".join(f"<th>{text(state.replace('_', ' '))}</th>" for state in WEARING_STATES)
-    body = "".join(
-        f"<tr><th>{text(name)}</th>{''.join(_cell(facts, cell, images) for cell in cells)}</tr>"
-        for name, cells in sheet_rows(facts)
-    )
-    return (
-        f'<div class="card scroll"><table class="examples"><thead><tr><th></th>{head}</tr></thead>'
-        f"<tbody>{body}</tbody></table></div>"
-    )
+    tiles = "".join(_tile(facts, cell, images) for cell in sheet_cells(facts))
+    return f'<ul class="examples">{tiles}</ul>'
 
 
-def _cell(facts: RenderedFacts, cell: Cell, images: ImageStore) -> str:
-    if cell not in facts.examples:
-        return "<td></td>"
+def _tile(facts: RenderedFacts, cell: Cell, images: ImageStore) -> str:
     sample, item = facts.examples[cell]
+    kind, state, pose = cell
     try:
         photo = images.read(sample.image)
     except ItemFault as fault:
-        return f"<td>{text(fault)}</td>"
-    shown = picture(crop_face(photo, sample.faces[item.face]), ", ".join(cell))
-    return f"<td>{shown}<br>{facts.kinds[cell]:,}</td>"
+        shown = text(fault)
+    else:
+        shown = picture(crop_face(photo, sample.faces[item.face]), ", ".join(cell))
+    said = f"{pose}, {state.replace('_', ' ')} · {facts.kinds[cell]:,}"
+    return f"<li>{shown}<b>{text(kind)}</b>{text(said)}</li>"
 
 
 def crop_face(photo: RgbImage, face: Face) -> RgbImage:

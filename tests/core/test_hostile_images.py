@@ -1,7 +1,7 @@
 """A folder of hostile pictures, made here, through the real crawl: each is kept or has its one reason.
 
 What single functions do with such bytes is tested in `test_images.py`, `test_decoding.py` and
-`tests/crawl/test_local.py`; here the whole way from directory entry to stored picture and row.
+`tests/core/test_local_files.py`; here the whole way from directory entry to stored picture and row.
 """
 
 from __future__ import annotations

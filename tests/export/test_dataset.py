@@ -13,7 +13,6 @@ from dataset_tools.core.reasons import Reason
 from dataset_tools.export.dataset import export_dataset
 from dataset_tools.export.replace import replacing_folder
 from dataset_tools.export.settings import ExportSettings
-from dataset_tools.formats.coco import read_coco
 from dataset_tools.formats.registry import FORMATS
 
 COCO = ExportSettings(formats=("coco",))
@@ -21,7 +20,11 @@ COCO = ExportSettings(formats=("coco",))
 
 def coco_ids(folder):
     files = sorted((folder / "coco/annotations").iterdir())
-    return {image.sample_id: image for path in files for image in read_coco(path)}
+    return {
+        image["sample_id"]: [row for row in content["annotations"] if row["image_id"] == image["id"]]
+        for content in (json.loads(path.read_text()) for path in files)
+        for image in content["images"]
+    }
 
 
 def test_an_unknown_format_is_refused_with_the_nearest_names():
@@ -100,7 +103,7 @@ def test_a_picture_that_is_there_twice_is_written_once_and_reported(labelled, ch
     assert [(item.item_key, item.reason) for item in report.rejections] == [
         ("astronaut-again", Reason.DUPLICATE_ID)
     ]
-    assert len(coco_ids(tmp_path / "out")[samples[0].id].instances) == 2
+    assert len(coco_ids(tmp_path / "out")[samples[0].id]) == 2
 
 
 def test_an_export_that_fails_half_way_leaves_the_old_one_whole(chain, tmp_path, monkeypatch):
@@ -133,4 +136,47 @@ def test_a_second_export_can_hold_other_formats(chain, tmp_path):
     export_dataset(manifests["split"], workspace.images, COCO, tmp_path / "out")
     settings = ExportSettings(formats=("mfsd",))
     export_dataset(manifests["split"], workspace.images, settings, tmp_path / "out")
-    assert {path.name for path in (tmp_path / "out").iterdir()} == {"README.md", "dataset.json", "mfsd"}
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {
+        "README.md",
+        "DATASHEET.md",
+        "dataset.json",
+        "mfsd",
+    }
+
+
+def test_the_id_stays_through_all_versions_and_the_revocation_list_is_named(exported, complete_settings):
+    facts = json.loads((exported[0] / "dataset.json").read_text())
+    assert facts["revocations"] == "https://example.org/faces/revocations.json"
+    assert facts["id"] == complete_settings.identity
+    assert facts["id"] == complete_settings.model_copy(update={"version": "2.0.0", "contact": "x"}).identity
+    assert facts["id"] != complete_settings.model_copy(update={"name": "other faces"}).identity
+    assert ExportSettings(dataset_id="doi:10.1/x").identity == "doi:10.1/x"
+    for text in ((exported[0] / "README.md").read_text(), (exported[0] / "croissant.json").read_text()):
+        assert facts["id"] in text
+
+
+def test_one_manifest_gives_the_same_documents_twice(chain, complete_settings, tmp_path):
+    workspace, manifests = chain
+    for name in ("one", "two"):
+        export_dataset(manifests["split"], workspace.images, complete_settings, tmp_path / name)
+    for name in ("README.md", "DATASHEET.md", "dataset.json", "croissant.json"):
+        assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
+
+
+@pytest.mark.parametrize("revocations", ["ftp://example.org/x", "javascript:alert(1)", "not an address"])
+def test_a_revocation_list_is_a_web_address(revocations):
+    with pytest.raises(ValidationError, match="revocations"):
+        ExportSettings(revocations=revocations)
+
+
+def test_what_is_missing_without_pictures_is_listed_apart(labelled, chain, complete_settings, tmp_path):
+    workspace, _ = chain
+    samples = labelled.make_samples(workspace.images)
+    closed = dataclasses.replace(samples[2].provenance, licence="All rights reserved")
+    samples[2] = dataclasses.replace(samples[2], provenance=closed)
+    manifest = labelled.write_split(workspace, labelled.write_crawl(workspace, samples), seed=97)
+    report = export_dataset(manifest, workspace.images, complete_settings, tmp_path / "out")
+    facts = json.loads((tmp_path / "out" / "dataset.json").read_text())
+    assert report.missing == ("leave to pass on 1 picture whose terms forbid it: All rights reserved",)
+    assert facts["missing"] == list(report.missing)
+    assert facts["missing_without_images"] == []

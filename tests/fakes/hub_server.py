@@ -1,43 +1,49 @@
-"""A small server that speaks the Hugging Face Hub's real HTTP protocol for dataset repositories.
+"""A small server that speaks the Hugging Face Hub's real HTTP protocol for dataset and model repositories.
 
-It checks what the Hub checks: the token, the SHA-256 of uploaded bytes, that a committed LFS file was
-uploaded, the parent commit, and 409 on creating what exists. `faults` makes it misbehave on purpose.
+It checks what the Hub checks: the token and its rights, the SHA-256 of uploaded bytes, that a committed LFS
+file was uploaded to this very repository, the parent commit, 409 on creating what exists.
+
+Faults make it misbehave on purpose:
+
+    "500"        any status: answered instead of doing anything
+    "done:500"   done, and then that status answered
+    "cut"        half the request is read, then the connection is closed
+    "done:cut"   done, and the connection closed without an answer
+    "half"       done, and half the answer sent
+    "moved"      somebody else commits first
+    "kill", "done:kill"   the client process `victim` is killed before it is done, or right after
+
+`script` names the request a fault belongs to by its number, `faults` by its route.
 """
 
 from __future__ import annotations
 
-import base64
-import hashlib
-import json
+import importlib.util
+import os
+import signal
+import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from urllib.parse import unquote, urlsplit
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, unquote, urlsplit
 
 
-def git_oid(data: bytes) -> str:
-    return hashlib.sha1(b"blob %d\0" % len(data) + data).hexdigest()
+def _load_repos() -> Any:
+    # Test folders are no packages; this one is loaded by its path, too.
+    spec = importlib.util.spec_from_file_location("fake_hub_repos", Path(__file__).with_name("hub_repos.py"))
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module
 
 
-@dataclass
-class Repo:
-    private: bool
-    commits: list[tuple[str, dict[str, tuple[bytes, bool]]]] = field(default_factory=list)  # path: bytes, lfs
-
-    @property
-    def head(self) -> str:
-        return self.commits[-1][0]
-
-    @property
-    def files(self) -> dict[str, tuple[bytes, bool]]:
-        return self.commits[-1][1]
-
-    def commit(self, files: dict[str, tuple[bytes, bool]]) -> str:
-        listing = json.dumps([len(self.commits), *((p, git_oid(d)) for p, (d, _) in sorted(files.items()))])
-        self.commits.append((hashlib.sha1(listing.encode()).hexdigest(), files))
-        return self.head
+repos = _load_repos()
+Entry, Repo, Request, Answer = repos.Entry, repos.Repo, repos.Request, repos.Answer
+refuse, reply = repos.refuse, repos.reply
 
 
 class HubServer(ThreadingHTTPServer):
@@ -46,171 +52,159 @@ class HubServer(ThreadingHTTPServer):
     def __init__(self, token: str) -> None:
         super().__init__(("127.0.0.1", 0), Handler)
         self.token = token
-        self.repos: dict[str, Repo] = {}
-        self.uploads: dict[str, bytes] = {}
-        self.faults: dict[str, list[str]] = {}  # "commit": ["500-but-done", ...]
+        self.reader_token = f"{token}_reader"
+        self.all_repos: dict[tuple[str, str], Any] = {}
+        self.faults: dict[str, list[str]] = {}  # last part of the route: faults of its next calls
+        self.script: dict[int, str] = {}  # number of the request: fault
         self.calls: list[str] = []
+        self.complaints: list[str] = []
+        self.retry_after: str | None = None
+        self.part_bytes = 1 << 40
+        self.keeps_squashed = False
+        self.victim = 0
+        self.on_each: Callable[[], None] = lambda: None
+        self.lock = threading.RLock()
 
     @property
     def url(self) -> str:
         return f"http://127.0.0.1:{self.server_port}"
 
+    @property
+    def repos(self) -> dict[str, Any]:
+        """Dataset repositories by name."""
+        return {name: repo for (kind, name), repo in self.all_repos.items() if kind == "datasets"}
+
+    @property
+    def models(self) -> dict[str, Any]:
+        return {name: repo for (kind, name), repo in self.all_repos.items() if kind == "models"}
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        return None  # a client that was killed or cut off
+
+    def fault_of(self, number: int, route: str) -> str:
+        queue = self.faults.get(route, [])
+        return self.script.get(number) or (queue.pop(0) if queue else "")
+
 
 class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
+    wbufsize = -1  # an answer is one packet
     server: HubServer
 
     def log_message(self, *_: object) -> None:
         return None
 
-    def do_GET(self) -> None:
-        self._serve("GET")
+    def _serve(self) -> None:
+        split = urlsplit(self.path)
+        parts = [unquote(part) for part in split.path.strip("/").split("/")]
+        length = int(self.headers.get("Content-Length") or 0)
+        with self.server.lock:
+            number = len(self.server.calls)
+            self.server.calls.append(f"{self.command} {unquote(split.path)}")
+            fault = self.server.fault_of(number, _route_name(parts))
+        if fault == "cut":
+            self.rfile.read(length // 2)
+            return self._close()
+        request = Request(self.command, parts, parse_qs(split.query), self.rfile.read(length), self.headers)
+        if fault == "kill":
+            return self._kill()
+        if fault.isdigit():
+            return self._send(refuse(int(fault), self._blame()))
+        with self.server.lock:
+            if fault == "moved":
+                _somebody_else_commits(self.server, parts)
+            answer = self._answer(request)
+            self.server.on_each()
+        if fault == "done:kill":
+            return self._kill()
+        if fault == "done:cut":
+            return self._close()
+        if fault.startswith("done:"):
+            answer = refuse(int(fault[5:]), self._blame())
+        return self._send(answer, half=fault == "half")
 
-    def do_HEAD(self) -> None:
-        self._serve("HEAD")
+    do_GET = do_HEAD = do_POST = do_PUT = do_DELETE = _serve
 
-    def do_POST(self) -> None:
-        self._serve("POST")
+    def _blame(self) -> str:
+        # A careless proxy shows what it was sent; the token in it must not reach anybody's screen.
+        return f"on purpose, after {self.headers.get('Authorization')}"
 
-    def do_PUT(self) -> None:
-        self._serve("PUT")
+    def _kill(self) -> None:
+        os.kill(self.server.victim, signal.SIGKILL)
+        self._close()
 
-    def _serve(self, method: str) -> None:
-        path = unquote(urlsplit(self.path).path)
-        body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-        self.server.calls.append(f"{method} {path}")
-        if path.startswith("/lfs-put/"):
-            return self._put(path.rsplit("/", 1)[1], body)
-        if self.headers.get("Authorization") != f"Bearer {self.server.token}":
-            return self._answer(401, {"error": "Invalid user token."})
-        parts = path.strip("/").split("/")
-        if path == "/api/repos/create":
-            return self._create(json.loads(body))
-        if path == "/api/validate-yaml":
-            return self._answer(200, {"errors": [], "warnings": []})
-        if path == "/lfs-verify":
-            return self._answer(200, {})
-        if parts[0] == "datasets" and parts[-1] == "batch":
-            return self._batch(json.loads(body))
-        if parts[:2] == ["api", "datasets"]:
-            return self._api("/".join(parts[2:4]), parts[4:], body)
-        if parts[0] == "datasets" and parts[3:4] == ["resolve"]:
-            return self._resolve("/".join(parts[1:3]), "/".join(parts[5:]), method)
-        return self._answer(404, {"error": f"no route {path}"}, code="EntryNotFound")
+    def _close(self) -> None:
+        self.close_connection = True
+        self.connection.close()
 
-    def _create(self, request: dict) -> None:
-        name = "/".join(filter(None, (request.get("organization") or "user", request["name"])))
-        answer = {"url": f"{self.server.url}/datasets/{name}", "name": name, "id": name}
-        if name in self.server.repos:
-            return self._answer(409, {**answer, "error": "You already created this dataset repo"})
-        repo = Repo(private=request.get("visibility") == "private" or request.get("private") is True)
-        repo.commit({".gitattributes": (b"*.parquet filter=lfs\n", False)})
-        self.server.repos[name] = repo
-        return self._answer(200, answer)
-
-    def _api(self, name: str, rest: list[str], body: bytes) -> None:
-        repo = self.server.repos.get(name)
-        if repo is None:
-            return self._answer(404, {"error": "Repository not found"}, code="RepoNotFound")
-        if not rest or rest[0] == "revision":
-            siblings = [{"rfilename": path} for path in repo.files]
-            return self._answer(
-                200, {"id": name, "sha": repo.head, "private": repo.private, "siblings": siblings, "tags": []}
-            )
-        if rest[0] == "tree":
-            return self._answer(200, [_entry(path, *content) for path, content in sorted(repo.files.items())])
-        if rest[0] == "preupload":
-            files = [
-                {"path": f["path"], "uploadMode": _mode(f["path"]), "shouldIgnore": False}
-                for f in json.loads(body)["files"]
-            ]
-            return self._answer(200, {"files": files})
-        if rest[0] == "commit":
-            return self._commit(repo, name, [json.loads(line) for line in body.splitlines() if line.strip()])
-        return self._answer(404, {"error": "no such call"}, code="EntryNotFound")
-
-    def _batch(self, request: dict) -> None:
-        objects = []
-        for item in request["objects"]:
-            entry = {"oid": item["oid"], "size": item["size"]}
-            if item["oid"] not in self.server.uploads:
-                entry["actions"] = {
-                    "upload": {"href": f"{self.server.url}/lfs-put/{item['oid']}", "header": {}},
-                    "verify": {"href": f"{self.server.url}/lfs-verify", "header": {}},
-                }
-            objects.append(entry)
-        self._answer(200, {"transfer": "basic", "objects": objects})
-
-    def _put(self, oid: str, body: bytes) -> None:
-        if hashlib.sha256(body).hexdigest() != oid:
-            return self._answer(422, {"error": "sha256 does not match"})
-        self.server.uploads[oid] = body
-        return self._answer(200, {})
-
-    def _commit(self, repo: Repo, name: str, lines: list[dict]) -> None:
-        fault = self.server.faults.get("commit", [])
-        kind = fault.pop(0) if fault else ""
-        if kind == "moved":
-            repo.commit({**repo.files, "other.txt": (b"someone else", False)})
-        files = dict(repo.files)
-        for line in lines:
-            value = line["value"]
-            if line["key"] == "header" and value.get("parentCommit") not in (None, repo.head):
-                return self._answer(412, {"error": "A commit has happened since. Please refresh."})
-            if line["key"] == "file":
-                files[value["path"]] = (base64.b64decode(value["content"]), False)
-            if line["key"] == "lfsFile":
-                if value["oid"] not in self.server.uploads:
-                    return self._answer(400, {"error": f"LFS object {value['oid']} was not uploaded"})
-                files[value["path"]] = (self.server.uploads[value["oid"]], True)
-            if line["key"] == "deletedFile":
-                del files[value["path"]]
-        if kind == "500":
-            return self._answer(500, {"error": "Internal"})
-        oid = repo.commit(files)
-        if kind == "500-but-done":
-            return self._answer(500, {"error": "Internal"})
-        url = f"{self.server.url}/datasets/{name}/commit/{oid}"
-        return self._answer(200, {"success": True, "commitOid": oid, "commitUrl": url, "hookOutput": ""})
-
-    def _resolve(self, name: str, path: str, method: str) -> None:
-        repo = self.server.repos.get(name)
-        if repo is None:
-            return self._answer(404, {"error": "Repository not found"}, code="RepoNotFound")
-        if path not in repo.files:
-            return self._answer(404, {"error": "Entry not found"}, code="EntryNotFound")
-        data, is_lfs = repo.files[path]
-        etag = hashlib.sha256(data).hexdigest() if is_lfs else git_oid(data)
-        self.send_response(200)
-        self.send_header("ETag", f'"{etag}"')
-        self.send_header("X-Repo-Commit", repo.head)
-        self.send_header("Content-Length", str(len(data)))
-        self.end_headers()
-        if method == "GET":
-            self.wfile.write(data)
-        return None
-
-    def _answer(self, status: int, value: object, code: str = "") -> None:
-        body = json.dumps(value).encode()
-        self.send_response(status)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(body)))
-        if code:
-            self.send_header("X-Error-Code", code)
+    def _send(self, answer: Any, *, half: bool = False) -> None:
+        self.send_response(answer.status)
+        headers = {"Content-Length": str(len(answer.body)), **answer.headers}
+        if self.server.retry_after is not None and answer.status in (429, 503):
+            headers["Retry-After"] = self.server.retry_after
+        for name, text in headers.items():
+            self.send_header(name, text)
         self.end_headers()
         if self.command != "HEAD":
-            self.wfile.write(body)
+            self.wfile.write(answer.body[: len(answer.body) // 2] if half else answer.body)
+        if half:
+            self.wfile.flush()
+            self._close()
+
+    def _answer(self, request: Any) -> Any:
+        parts = request.parts
+        sent = self.headers.get("Authorization")
+        if parts[0] in ("lfs-put", "lfs-complete"):  # signed addresses of the storage: no token there
+            if sent:
+                self.server.complaints.append("the token went to the storage server")
+            return repos.store(self.server, request)
+        if sent is not None and sent not in (
+            f"Bearer {self.server.token}",
+            f"Bearer {self.server.reader_token}",
+        ):
+            return refuse(401, "Invalid user token.")
+        if request.method not in ("GET", "HEAD") and parts[-2:-1] != ["paths-info"]:
+            if sent is None:
+                return refuse(401, "Invalid username or password.")
+            if sent != f"Bearer {self.server.token}":
+                return refuse(403, "The token has not the right to write")
+        if parts == ["api", "repos", "create"]:
+            return repos.create(self.server, request.json)
+        if parts == ["api", "validate-yaml"]:
+            return reply({"errors": [], "warnings": []})
+        if parts == ["api", "whoami-v2"]:
+            return reply(
+                {"type": "user", "name": "user", "orgs": [], "auth": {"accessToken": {"role": "write"}}}
+            )
+        kind, name, rest = _address(parts)
+        repo = self.server.all_repos.get((kind, name))
+        if repo is None or (repo.private and sent is None):
+            return refuse(404 if sent else 401, "Repository not found", "RepoNotFound")
+        return repos.of_repo(self.server, repo, rest, request)
 
 
-def _mode(path: str) -> str:
-    return "lfs" if path.endswith(".parquet") else "regular"
+def _route_name(parts: list[str]) -> str:
+    named = ("commit", "tag", "preupload", "tree", "refs", "resolve", "super-squash", "revision", "settings")
+    return next((part for part in parts if part in named), parts[-1])
 
 
-def _entry(path: str, data: bytes, is_lfs: bool) -> dict:
-    entry: dict = {"type": "file", "path": path, "size": len(data), "oid": git_oid(data)}
-    if is_lfs:
-        entry["lfs"] = {"oid": hashlib.sha256(data).hexdigest(), "size": len(data), "pointerSize": 130}
-    return entry
+def _address(parts: list[str]) -> tuple[str, str, list[str]]:
+    """Kind, name, and what follows; the web addresses of models lack the kind."""
+    if parts[0] == "api":
+        return parts[1], "/".join(parts[2:4]), parts[4:]
+    if parts[0] == "lfs-verify":
+        return parts[1], "/".join(parts[2:4]), [parts[0], *parts[4:]]
+    kind, found = ("datasets", parts[1:]) if parts[0] == "datasets" else ("models", parts)
+    return kind, "/".join(found[:2]).removesuffix(".git"), found[2:]
+
+
+def _somebody_else_commits(server: HubServer, parts: list[str]) -> None:
+    kind, name, _ = _address(parts)
+    repo = server.all_repos[(kind, name)]
+    repo.branches["main"] = repo.add(
+        {**repo.trees[repo.head], "other.txt": Entry(b"someone else")}, repo.head
+    )
 
 
 @contextmanager

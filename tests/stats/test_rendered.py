@@ -13,8 +13,9 @@ from dataset_tools.core.manifest import Manifest, write_header, write_shard
 from dataset_tools.core.masks import mask_to_rle
 from dataset_tools.core.reasons import Reason
 from dataset_tools.core.record import Face, Instance, Provenance, Rejection, Sample, sample_id, sorted_pairs
-from dataset_tools.stats.rendered import collect_rendered, ita_class, sheet_rows, yaw_bins, yaw_name
+from dataset_tools.stats.rendered import collect_rendered, sheet_cells, yaw_bins, yaw_name
 from dataset_tools.stats.rendered_page import crop_face, render_overlay
+from dataset_tools.stats.skin import ita_class
 
 
 def face(yaw: float, *, pose: bool = True) -> Face:
@@ -97,7 +98,11 @@ def test_kinds_and_skin_tones_are_counted_by_mask(built):
         ("n95", "correct", "profile"): 1,
     }
     assert facts.skin_tones == {"very light": 2, "dark": 1}
-    assert [name for name, _ in sheet_rows(facts)] == ["cloth · front", "n95 · profile"]
+    assert sheet_cells(facts) == [
+        ("cloth", "correct", "front"),
+        ("cloth", "nose_out", "front"),
+        ("n95", "correct", "profile"),
+    ]
 
 
 @pytest.mark.parametrize(

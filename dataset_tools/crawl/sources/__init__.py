@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataset_tools.crawl.items import SourceSettings
 from dataset_tools.crawl.sources.archive import ArchiveSource
 from dataset_tools.crawl.sources.coco import CocoSource
+from dataset_tools.crawl.sources.dataset import DatasetSource
 from dataset_tools.crawl.sources.flickr import FlickrSource
 from dataset_tools.crawl.sources.folder import FolderSource
 from dataset_tools.crawl.sources.google_pse import GoogleSource
@@ -18,6 +19,7 @@ from dataset_tools.crawl.sources.wikimedia import WikimediaSource
 SOURCES: dict[str, type[SourceSettings]] = {
     "archive": ArchiveSource,
     "coco": CocoSource,
+    "dataset": DatasetSource,
     "flickr": FlickrSource,
     "folder": FolderSource,
     "google_pse": GoogleSource,

@@ -11,14 +11,14 @@ from typing import Any, Literal
 
 from pydantic import Field
 
+from dataset_tools.core.archives import Member, read_members
 from dataset_tools.core.errors import ConfigError, FetchFault
+from dataset_tools.core.local_files import LocalEntry, walk
 from dataset_tools.core.published import Fault
 from dataset_tools.core.reasons import Reason
 from dataset_tools.core.record import sorted_pairs
 from dataset_tools.core.text import storable
-from dataset_tools.crawl.archives import Member, read_members
 from dataset_tools.crawl.items import Listing, SourceItem, SourceSettings
-from dataset_tools.crawl.local import LocalEntry, walk
 
 SIBLING_MAX_BYTES = 1024 * 1024
 _SIBLINGS = ("json", "txt", "cls")

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
 
+from dataset_tools.core.local_files import require_folder, walk
 from dataset_tools.crawl.items import Licence, Listing, SourceItem, SourceSettings
-from dataset_tools.crawl.local import require_folder, walk
 
 
 class FolderSource(SourceSettings):

@@ -16,12 +16,12 @@ from pydantic import Field
 from dataset_tools.core.errors import ConfigError, FetchFault, ItemFault, ServiceError
 from dataset_tools.core.images import ImageLimits
 from dataset_tools.core.labels import Label
+from dataset_tools.core.local_files import inside, read_local
 from dataset_tools.core.published import Content, Fault, Held, Labels
 from dataset_tools.core.reasons import Reason
 from dataset_tools.core.record import Split, sorted_pairs
 from dataset_tools.core.text import storable
 from dataset_tools.crawl.items import Listing, SourceItem, SourceSettings
-from dataset_tools.crawl.local import inside, read_local
 from dataset_tools.crawl.sources.pairs import mask_labels
 
 WINDOW_ROWS = 64

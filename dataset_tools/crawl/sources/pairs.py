@@ -14,12 +14,12 @@ from pydantic import field_validator
 from dataset_tools.core.errors import ItemFault
 from dataset_tools.core.images import ImageLimits, decode_photo, sniff_format
 from dataset_tools.core.labels import MASK_TYPE, MASK_TYPES, WEARING_STATE, WEARING_STATES, Label
+from dataset_tools.core.local_files import LocalEntry, read_local, require_folder, walk
 from dataset_tools.core.masks import BoolMask, mask_to_rle
 from dataset_tools.core.published import Fault, Labels
 from dataset_tools.core.reasons import Reason
 from dataset_tools.core.record import Instance, Pairs, Split, sorted_pairs
 from dataset_tools.crawl.items import Licence, Listing, SourceItem, SourceSettings
-from dataset_tools.crawl.local import LocalEntry, read_local, require_folder, walk
 
 LOSSLESS_FORMATS = ("PNG", "BMP", "GIF", "TIFF")
 THRESHOLD = 127  # a grey value above it is foreground

@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 from dataset_tools.core.errors import ConfigError, DataError, FetchFault
+from dataset_tools.core.local_files import require_file
 from dataset_tools.core.published import Fault
 from dataset_tools.core.reasons import Reason
 from dataset_tools.core.text import storable
 from dataset_tools.crawl.items import Listing, SourceItem, SourceSettings
-from dataset_tools.crawl.local import require_file
 
 _LICENCE_COLUMNS = ("licence", "license")
 

@@ -15,8 +15,8 @@ import zipfile
 
 import pytest
 
+from dataset_tools.core import archives
 from dataset_tools.core.errors import ConfigError, FetchFault
-from dataset_tools.crawl import archives
 from dataset_tools.crawl.settings import CrawlSettings
 
 MANY = 10**9

@@ -87,6 +87,7 @@ def test_every_source_survives_a_round_trip_through_json():
     needed = {
         "archive": {"path": "/a.zip"},
         "coco": {"annotations": "/b.json", "images": "/b"},
+        "dataset": {"path": "/a", "categories": {"mask": "face_mask", "hair": None}},
         "folder": {"path": "/a", "licence": "CC0-1.0"},
         "hf_dataset": {"dataset": "user/name"},
         "pairs": {"images": "/i", "masks": "/m", "licence": "MIT"},

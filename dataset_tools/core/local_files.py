@@ -13,6 +13,8 @@ from dataset_tools.core.errors import ConfigError, FetchFault
 from dataset_tools.core.published import Fault
 from dataset_tools.core.reasons import Reason
 
+_MAX_NAME_BYTES = 255  # of one part of a path, on every usual file system
+
 _REASON_OF_ERRNO = {
     errno.ELOOP: Reason.UNSAFE_PATH,
     errno.ENOENT: Reason.MISSING_IMAGE,
@@ -103,13 +105,16 @@ def inside(root: Path, name: str) -> Path:
     """Path of `name`, a path found in data, below `root`.
 
     Raises:
-        FetchFault: `unsafe_path` when it leads outside, also by a link or as an absolute path.
+        FetchFault: `unsafe_path` when it leads outside, also by a link or as an absolute path;
+            `missing_image` for a name that no file can have.
     """
     try:
         base = root.resolve()
         target = (base / name).resolve()
     except (OSError, ValueError, RuntimeError) as error:
         raise FetchFault(Reason.UNSAFE_PATH, f"{name[:200]!r} is not a path: {error}") from error
+    if any(len(os.fsencode(part)) > _MAX_NAME_BYTES for part in target.parts):
+        raise FetchFault(Reason.MISSING_IMAGE, f"{name[:200]!r}… is longer than a file name can be")
     if not target.is_relative_to(base):
         raise FetchFault(Reason.UNSAFE_PATH, f"{name[:200]!r} leads outside the source's folder")
     return target

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from dataset_tools.core.errors import FetchFault
-from dataset_tools.crawl.local import inside, read_local, walk
+from dataset_tools.core.local_files import inside, read_local, walk
 
 
 def reason_of(path: Path, max_bytes: int = 100) -> str:
