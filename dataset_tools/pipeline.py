@@ -29,7 +29,7 @@ from dataset_tools.core.stage import (
 )
 from dataset_tools.core.workspace import Workspace, stage_key
 from dataset_tools.engines.choose import choose_engine
-from dataset_tools.training import Models, Training
+from dataset_tools.training import Models, Training, saved_predictions
 
 if TYPE_CHECKING:
     from annotation.verdict import Verdict
@@ -250,7 +250,8 @@ class Pipeline:
         from dataset_tools.stats.page import write_report
 
         chain = self.chain() or {STAGES[0]: self.manifest(STAGES[0])}
-        return write_report(chain, self.workspace.images, self.report_dir, self.config.name)
+        predictions = saved_predictions(self.board_dir)
+        return write_report(chain, self.workspace.images, self.report_dir, self.config.name, predictions)
 
     def train(self) -> Training:
         """Train the configured baseline on the train split and score it on test (or val).

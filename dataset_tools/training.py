@@ -10,15 +10,17 @@ from typing import TYPE_CHECKING, Any
 
 from dataset_tools.config import BuildConfig
 from dataset_tools.core.files import digest_json
+from dataset_tools.core.labels import Label
 from dataset_tools.core.manifest import Manifest
 from dataset_tools.core.progress import ProgressFactory
-from dataset_tools.core.record import Split
+from dataset_tools.core.record import Sample, Split
 from dataset_tools.core.workspace import Workspace
 
 if TYPE_CHECKING:
     from annotation.prelabel.stage import PrelabelStage
     from baselines.data import FreshSamples
     from baselines.settings import TrainSettings
+    from dataset_tools.stats.opinions import PredictionReader
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,6 +147,51 @@ class Models:
 
         stage = SynthStage(self._config.synth, self._config.seed)
         return FreshMasks(stage, manifest.samples(), self._workspace.images)
+
+
+def saved_predictions(board_dir: Path) -> PredictionReader | None:
+    """What trained models said of photos they were scored on, for the search for wrong labels.
+
+    Rendered pictures are left out: their labels are exact, so a doubt there is about the model.
+
+    Args:
+        board_dir: folder of score cards.
+
+    Returns:
+        A reader; None when no card of face masks keeps its predictions.
+
+    Raises:
+        DataError: a score card cannot be read.
+    """
+    from baselines.cards import read_card
+    from baselines.data import list_crops
+    from baselines.stored import prediction_path, read_prediction
+    from dataset_tools.stats.opinions import Prediction
+
+    cards = [read_card(path) for path in sorted(board_dir.glob("*.json"))]
+    cards = [card for card in cards if card.label == Label.FACE_MASK and card.predictions]
+    if not cards:
+        return None
+
+    def read(sample: Sample) -> list[Prediction]:
+        if sample.is_synthetic:
+            return []
+        for card in cards:
+            folder = board_dir / card.predictions
+            found = [
+                Prediction(
+                    crop.window.visible_xyxy(crop.image.size_hw),
+                    read_prediction(folder, crop, Label.FACE_MASK),
+                    f"{card.baseline}@{card.version}",
+                )
+                for crop in list_crops([sample], card.split, card.crop)
+                if prediction_path(folder, crop, Label.FACE_MASK).is_file()
+            ]
+            if found:
+                return found
+        return []
+
+    return read
 
 
 def _training_values(settings: TrainSettings) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import signal
@@ -22,6 +23,7 @@ from dataset_tools.core.record import Split
 from dataset_tools.core.workspace import Workspace
 from dataset_tools.demo import demo_config, demo_server
 from dataset_tools.pipeline import STAGES, Pipeline
+from dataset_tools.training import saved_predictions
 from synth.recipe import RENDERER
 
 WITHOUT_MODELS = {"proposer": None, "train": None, "shard_size": 4}
@@ -195,6 +197,26 @@ def test_the_demo_command_makes_a_scored_dataset(tmp_path: Path) -> None:
     folder = Path(json.loads(done.stdout)["folder"])
     assert "license:" in (folder / "README.md").read_text()
     assert len(list((folder / "data").glob("*.parquet"))) >= 2
+
+
+def test_what_a_trained_model_said_of_photos_reaches_the_search_for_wrong_labels(
+    undisturbed: Pipeline, tmp_path: Path
+) -> None:
+    assert saved_predictions(tmp_path) is None  # nothing was scored
+    settings = TrainSettings(steps=1, batch=2, input_px=64, pretrained=False, device="cpu")
+    build = Pipeline(undisturbed.config.model_copy(update={"train": settings}))
+    part = build.train().scored_split
+    read = saved_predictions(build.board_dir)
+    assert read is not None
+    scored = [item for item in build.manifest("split").samples() if item.split == part and item.is_labelled]
+    assert scored and not any(read(sample) for sample in scored)  # all rendered: their labels are exact
+    for sample in scored:
+        provenance = dataclasses.replace(sample.provenance, parent_id="")
+        (found,) = read(dataclasses.replace(sample, provenance=provenance))
+        left, top, right, bottom = found.box_xyxy
+        assert found.probability.shape == (bottom - top, right - left)
+        assert 0 <= found.probability.min() <= found.probability.max() <= 1
+        assert found.made_by.startswith(f"{settings.baseline}@")
 
 
 def test_training_can_draw_fresh_masks_and_says_so(undisturbed: Pipeline) -> None:
