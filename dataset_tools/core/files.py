@@ -71,9 +71,9 @@ def replacing(target: Path) -> Iterator[Path]:
 
 
 def lies_private(folder: Path) -> bool:
-    """True below a workspace, known by its `.lock`, that only its owner may enter."""
+    """True below a workspace, known by its `.lock` and its manifests, that only its owner may enter."""
     for place in (folder, *folder.parents):
-        if (place / ".lock").exists():
+        if (place / ".lock").exists() and (place / "manifests").is_dir():
             return place.stat().st_mode & 0o077 == 0
     return False
 

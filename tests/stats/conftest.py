@@ -165,7 +165,7 @@ def large(tmp_path_factory):
     return page, facts, [final for final, _ in pairs]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser():
     if not CHROMIUM.exists():
         pytest.skip(f"no browser at {CHROMIUM}")
