@@ -271,14 +271,14 @@ def run_stage(
             whole = Manifest(directory)
             return _report(whole, started, resumed=len(whole.shard_paths()))
         shutil.rmtree(directory)
-    todo = [shard for shard in shards if not shard_is_done(directory, shard.index)]
-    if todo:
+    unfinished = [shard for shard in shards if not shard_is_done(directory, shard.index)]
+    if unfinished:
         plan = stage.plan(parent.samples() if parent is not None else iter(()))
         chosen = executor if executor is not None and stage.parallel else LocalExecutor()
-        inline = isinstance(chosen, LocalExecutor) and chosen.is_inline(todo)
-        with progress(stage.name, sum(map(_size, todo))) as bar:
+        inline = isinstance(chosen, LocalExecutor) and chosen.is_inline(unfinished)
+        with progress(stage.name, sum(map(_size, unfinished))) as bar:
             work = _ShardWork(stage, plan, directory, images.root, bar if inline else None)
-            for counts in chosen.map_shards(work, todo):
+            for counts in chosen.map_shards(work, unfinished):
                 if not inline:
                     bar.advance(counts.inputs)
     counts = sum((read_shard_counts(directory, shard.index) for shard in shards), start=ShardCounts())
@@ -292,7 +292,7 @@ def run_stage(
         "shards": len(shards),
         "counts": dataclasses.asdict(counts),
     }
-    return _report(write_header(directory, header), started, resumed=len(shards) - len(todo))
+    return _report(write_header(directory, header), started, resumed=len(shards) - len(unfinished))
 
 
 def _size(shard: Shard) -> int:

@@ -90,11 +90,11 @@ def retry_failed(
     """
     stale = finish_retries(directory)
     manifest = Manifest(directory)
-    todo, put_off = _plan(manifest, shards, frozenset(reasons))
+    again, put_off = _plan(manifest, shards, frozenset(reasons))
     report = RetryReport(put_off=put_off)
-    with progress("retry", sum(len(keys) for keys in todo.values())) as bar:
+    with progress("retry", sum(len(keys) for keys in again.values())) as bar:
         for shard, rows in zip(shards, manifest.shards(), strict=True):
-            if keys := todo.get(shard.index):
+            if keys := again.get(shard.index):
                 items = [item for item in shard.items if item.key in keys]
                 results = list(stage.run(items, plan=None, images=images, progress=bar))
                 stale += _replace_shard(directory, shard, rows, keys, results)
@@ -149,7 +149,7 @@ def _plan(
     if len(manifest.shard_paths()) != len(shards):
         raise ManifestError(f"{manifest.directory} was cut into shards of another size; set shard_size back")
     now = utc_now()
-    todo: dict[int, frozenset[str]] = {}
+    again: dict[int, frozenset[str]] = {}
     put_off = 0
     for index, (_, rejections) in enumerate(manifest.shards()):
         wanted = [item for item in rejections if not item.derived and _may_go(item, reasons)]
@@ -160,8 +160,8 @@ def _plan(
         if missing:
             raise ManifestError(f"the sources no longer list {min(missing)!r}; crawl them anew")
         if keys:
-            todo[index] = keys
-    return todo, put_off
+            again[index] = keys
+    return again, put_off
 
 
 def _may_go(item: Rejection, reasons: frozenset[Reason]) -> bool:

@@ -24,6 +24,8 @@ _NOTE = (
     "yours to check. A row without `url` cannot be completed from the outside.\n"
 )
 
+_SHEET_NOTE = "The answers below are those of the version with pictures.\n"
+
 
 def strip_pictures(folder: Path) -> None:
     """Rewrite a prepared folder without pictures.
@@ -36,6 +38,10 @@ def strip_pictures(folder: Path) -> None:
     (folder / "croissant.json").unlink(missing_ok=True)  # it describes the files with pictures
     card = folder / "README.md"
     write_text(card, _strip_card(card.read_text(encoding="utf-8")))
+    sheet = folder / "DATASHEET.md"
+    if sheet.is_file():
+        title, _, answers = sheet.read_text(encoding="utf-8").partition("\n")
+        write_text(sheet, f"{title}\n\n{_NOTE}\n{_SHEET_NOTE}\n{answers}")
     facts_path = folder / "dataset.json"
     facts = json.loads(facts_path.read_text(encoding="utf-8"))
     # Terms that forbid to pass a picture on do not matter for this copy.

@@ -71,6 +71,8 @@ def test_the_card_of_a_copy_without_images_says_so_and_names_no_image_column(exp
     facts = json.loads((folder / "dataset.json").read_text())
     assert facts["with_images"] is False and facts["missing"] == facts["missing_without_images"]
     assert not (folder / "croissant.json").exists()
+    sheet = (folder / "DATASHEET.md").read_text()
+    assert "No pictures in this copy" in sheet and "those of the version with pictures" in sheet
 
 
 def test_a_copy_without_images_opens_with_the_library_people_use(exported, tmp_path, monkeypatch):

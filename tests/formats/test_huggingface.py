@@ -111,11 +111,6 @@ def test_the_same_manifest_gives_the_same_bytes(exported, chain, tmp_path):
     assert first == second
 
 
-@pytest.fixture(scope="module")
-def trips(load_fake):
-    return load_fake("trips")
-
-
 def png(array: np.ndarray) -> bytes:
     buffer = io.BytesIO()
     Image.fromarray(array.astype(np.uint8)).save(buffer, "PNG")

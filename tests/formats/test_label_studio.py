@@ -14,20 +14,9 @@ from annotation.label_studio.brush import encode_brush
 from dataset_tools.core.labels import Label
 from dataset_tools.core.masks import rle_to_mask
 from dataset_tools.core.record import Split
-from dataset_tools.formats.job import ExportJob
 from dataset_tools.formats.json_lists import JsonListWriter, read_json_list
 from dataset_tools.formats.label_studio import read_label_studio, write_label_studio
 from dataset_tools.formats.reading import ReadOptions
-
-
-@pytest.fixture(scope="module")
-def trips(load_fake):
-    return load_fake("trips")
-
-
-@pytest.fixture
-def job(chain):
-    return ExportJob(chain[1]["split"], chain[0].images, include_proposals=True)
 
 
 def photo(value: int = 90) -> bytes:

@@ -16,7 +16,6 @@ from PIL import Image
 from dataset_tools.core.labels import Label
 from dataset_tools.core.masks import rle_to_mask
 from dataset_tools.core.record import Split
-from dataset_tools.formats.job import ExportJob
 from dataset_tools.formats.labelme import OURS, read_labelme, write_labelme, write_labelme_polygons
 from dataset_tools.formats.outlines import outlines
 from dataset_tools.formats.reading import ReadOptions
@@ -56,16 +55,6 @@ def labelme() -> SimpleNamespace:
         )
 
     return SimpleNamespace(read=read, save=save, shape_to_mask=shape_to_mask)
-
-
-@pytest.fixture(scope="module")
-def trips(load_fake):
-    return load_fake("trips")
-
-
-@pytest.fixture
-def job(chain):
-    return ExportJob(chain[1]["split"], chain[0].images, include_proposals=True)
 
 
 def photo(value: int = 90) -> bytes:

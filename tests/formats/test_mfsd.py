@@ -12,19 +12,8 @@ from PIL import Image
 from baselines.metrics import score_image, summarise
 from dataset_tools.core.labels import Label
 from dataset_tools.core.masks import rle_to_mask, union
-from dataset_tools.formats.job import ExportJob
 from dataset_tools.formats.mfsd import PHOTO_COLUMNS, quoted_cell, unquoted_cell, write_mfsd
 from dataset_tools.formats.mfsd_reading import read_mfsd
-
-
-@pytest.fixture(scope="module")
-def trips(load_fake):
-    return load_fake("trips")
-
-
-@pytest.fixture
-def job(chain):
-    return ExportJob(chain[1]["split"], chain[0].images, include_proposals=True)
 
 
 def rows_of(path):

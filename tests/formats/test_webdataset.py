@@ -23,16 +23,6 @@ from dataset_tools.formats.reading import ReadOptions
 from dataset_tools.formats.webdataset import read_webdataset, write_webdataset
 
 
-@pytest.fixture(scope="module")
-def trips(load_fake):
-    return load_fake("trips")
-
-
-@pytest.fixture
-def job(chain):
-    return ExportJob(chain[1]["split"], chain[0].images, include_proposals=True)
-
-
 def png(value: int = 90, size: tuple[int, int] = (80, 70)) -> bytes:
     buffer = io.BytesIO()
     Image.new("RGB", size, (value, 120, 60)).save(buffer, "PNG")
