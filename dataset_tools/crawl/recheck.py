@@ -14,6 +14,7 @@ from itertools import islice
 
 from dataset_tools.core.errors import FetchFault
 from dataset_tools.core.files import sha256_hex
+from dataset_tools.core.interruptible import run_interruptible
 from dataset_tools.core.progress import Progress, ProgressFactory, silent
 from dataset_tools.core.reasons import Reason
 from dataset_tools.core.record import Sample
@@ -95,7 +96,7 @@ def recheck(
     with progress("recheck", None) as bar:
         wanted = revisits(samples)
         while batch := tuple(islice(wanted, AT_ONCE)):
-            yield from asyncio.run(_ask_all(batch, settings, seed, memory, bar))
+            yield from run_interruptible(_ask_all(batch, settings, seed, memory, bar))
 
 
 async def _ask_all(

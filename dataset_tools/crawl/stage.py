@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from dataset_tools.core.decoding import WorkerPool, WorkLimits
 from dataset_tools.core.errors import FetchFault, ItemFault, SuiteError
 from dataset_tools.core.images import FileSyncs, ImageStore, original_path
+from dataset_tools.core.interruptible import run_interruptible
 from dataset_tools.core.progress import Progress
 from dataset_tools.core.reasons import Reason
 from dataset_tools.core.record import Rejection, Sample
@@ -83,7 +84,7 @@ class CrawlStage:
     ) -> Iterator[Result]:
         """Fetch one shard; results come in the order of the items, whatever order they finished in."""
         with FileSyncs() as syncs:
-            found = asyncio.run(self._crawl(items, images, progress, syncs))
+            found = run_interruptible(self._crawl(items, images, progress, syncs))
             try:
                 syncs.finish()  # before any row of the shard is written
             except OSError as error:
