@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+from typing import Literal
+
 import cv2
 import numpy as np
 import numpy.typing as npt
 
 from baselines.crops import Window
+
+AugmentKind = Literal["crop", "turn", "colour", "camera"]
+"""Where the window lies; mirroring and turning; colours; resolution, blur, noise and JPEG."""
 
 RgbImage = npt.NDArray[np.uint8]
 LabelMap = npt.NDArray[np.uint8]
@@ -19,12 +25,16 @@ ROTATION_DEG = 20.0
 FLIP_CHANCE = 0.5
 ROTATION_CHANCE = 0.5
 COLOUR_CHANCE = 0.8
+COARSE_CHANCE = 0.4
 BLUR_CHANCE = 0.2
 NOISE_CHANCE = 0.2
 JPEG_CHANCE = 0.3
 GAIN_RANGE = (0.6, 1.5)  # contrast around the mean
 BIAS_RANGE = (-40.0, 40.0)  # brightness, grey levels
 TINT_RANGE = (0.75, 1.3)  # per channel: white balance
+# Published face crops are often small faces enlarged (MFSD: faces of 40 pixels and more, all stored at 250).
+MOST_COARSE = 5.0
+LEAST_SIDE_PX = 24
 BLUR_SIGMA_PX = (0.3, 1.5)
 NOISE_SIGMA = (1.0, 8.0)  # grey levels
 JPEG_QUALITY = (40, 95)
@@ -39,25 +49,37 @@ def jittered_window(window: Window, rng: np.random.Generator) -> Window:
     return Window(round(centre_x - side / 2), round(centre_y - side / 2), side)
 
 
-def augmented(rgb: RgbImage, labels: LabelMap, rng: np.random.Generator) -> tuple[RgbImage, LabelMap]:
+def augmented(
+    rgb: RgbImage, labels: LabelMap, rng: np.random.Generator, without: Collection[AugmentKind] = ()
+) -> tuple[RgbImage, LabelMap]:
     """A crop and its labels, changed together where geometry changes.
 
     Args:
         rgb: (S, S, 3) uint8.
         labels: (S, S) uint8 class numbers; no new number appears.
         rng: decides everything.
+        without: what is left out.
     """
-    rgb, labels = _moved(rgb, labels, rng)
-    if rng.random() < COLOUR_CHANCE:
+    if "turn" not in without:
+        rgb, labels = _moved(rgb, labels, rng)
+    if "colour" not in without and rng.random() < COLOUR_CHANCE:
         rgb = _recoloured(rgb, rng)
-    if rng.random() < BLUR_CHANCE:
+    if "camera" not in without:
+        rgb = _photographed(rgb, rng)
+    return np.ascontiguousarray(rgb), np.ascontiguousarray(labels)
+
+
+def _photographed(rgb: RgbImage, rng: np.random.Generator) -> RgbImage:
+    if rng.random() < COARSE_CHANCE:
+        rgb = _coarsened(rgb, rng)
+    elif rng.random() < BLUR_CHANCE:
         rgb = np.asarray(cv2.GaussianBlur(rgb, (0, 0), rng.uniform(*BLUR_SIGMA_PX)), dtype=np.uint8)
     if rng.random() < NOISE_CHANCE:
         noise = rng.normal(0.0, rng.uniform(*NOISE_SIGMA), rgb.shape)
         rgb = (rgb + noise).clip(0, 255).astype(np.uint8)
     if rng.random() < JPEG_CHANCE:
         rgb = _recompressed(rgb, int(rng.integers(*JPEG_QUALITY)))
-    return np.ascontiguousarray(rgb), np.ascontiguousarray(labels)
+    return rgb
 
 
 def _moved(rgb: RgbImage, labels: LabelMap, rng: np.random.Generator) -> tuple[RgbImage, LabelMap]:
@@ -85,6 +107,20 @@ def _recoloured(rgb: RgbImage, rng: np.random.Generator) -> RgbImage:
     tint = rng.uniform(*TINT_RANGE, size=3).astype(np.float32)
     changed: RgbImage = (((values - mean) * gain + mean + bias) * tint).clip(0, 255).astype(np.uint8)
     return changed
+
+
+def _coarsened(rgb: RgbImage, rng: np.random.Generator) -> RgbImage:
+    # A small picture of a face, half of the time a JPEG, enlarged again.
+    side = rgb.shape[0]
+    factor = np.exp(rng.uniform(0.0, np.log(MOST_COARSE)))
+    small_side = max(round(side / factor), min(LEAST_SIDE_PX, side))
+    small = np.asarray(
+        cv2.resize(rgb, (small_side, small_side), interpolation=cv2.INTER_AREA), dtype=np.uint8
+    )
+    if rng.random() < 0.5:
+        small = _recompressed(small, int(rng.integers(*JPEG_QUALITY)))
+    enlarge = cv2.INTER_LINEAR if rng.random() < 0.5 else cv2.INTER_CUBIC
+    return np.asarray(cv2.resize(small, (side, side), interpolation=enlarge), dtype=np.uint8)
 
 
 def _recompressed(rgb: RgbImage, quality: int) -> RgbImage:

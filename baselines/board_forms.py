@@ -146,10 +146,12 @@ def trained_text(line: Line) -> str:
     if line.spec is not None and not line.spec.is_trained:
         return "a fixed method, not trained" + leaks
     share = training.synthetic_crops / training.crops
+    own = training.proposed_crops / training.crops
+    proposed = f", {own:.0%} with labels that a model proposed" if own else ""
     fresh = ", drawn fresh in every pass" if training.fresh_masks else ""
     steps = sorted({one.training.steps for one in line.cards if one.training is not None})
     said = (
-        f"{training.crops} crops ({share:.0%} synthetic{fresh}), "
+        f"{training.crops} crops ({share:.0%} synthetic{fresh}{proposed}), "
         f"{' / '.join(map(str, steps))} steps of {training.settings.batch}, "
         f"{training.settings.input_px} px, "
         f"{training.seconds:.0f} s on {training.device}, start {training.initial_weights}"

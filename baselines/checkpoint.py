@@ -53,6 +53,7 @@ class TrainingRecord(BaseModel):
         dataset_name, dataset_key, dataset_digest: title, key and canonical digest of the manifest.
         samples, crops: labelled samples and crops of split train.
         synthetic_crops: those of rendered pictures.
+        proposed_crops: those whose labels are proposals of a model, which nobody has confirmed.
         fresh_masks: what drew rendered pictures anew for every pass; "" for stored ones.
         val_crops: crops the best weights were chosen on; 0 when there was no val split.
         steps, seconds: optimiser steps taken and their wall time without validation, over all resumed runs.
@@ -79,6 +80,7 @@ class TrainingRecord(BaseModel):
     samples: int
     crops: int
     synthetic_crops: int
+    proposed_crops: int = 0
     fresh_masks: str = ""
     val_crops: int
     steps: int

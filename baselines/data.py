@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
 from baselines import crops
-from baselines.augment import augmented, jittered_window
+from baselines.augment import AugmentKind, augmented, jittered_window
 from baselines.checkpoint import SeenSample
 from baselines.crops import Window
 from baselines.settings import CropSettings
@@ -41,6 +41,7 @@ class Crop:
         window: where it lies.
         instances: all labelled objects of the picture, whatever face they belong to.
         facts: what is known of it, by name (`baselines.slices.crop_facts`).
+        is_proposed: the labels are a model's proposals, which nobody has confirmed.
     """
 
     sample_id: str
@@ -52,6 +53,7 @@ class Crop:
     window: Window
     instances: tuple[tuple[Label, RleMask], ...]
     facts: tuple[tuple[str, str], ...]
+    is_proposed: bool = False
 
     @property
     def seen(self) -> SeenSample:
@@ -95,14 +97,34 @@ class FreshSamples(Protocol):
         ...
 
 
-def list_crops(samples: Iterable[Sample], split: Split, settings: CropSettings) -> list[Crop]:
-    """Crops of the labelled samples of one split, in manifest order; proposals are never labels."""
+def list_crops(
+    samples: Iterable[Sample], split: Split, settings: CropSettings, *, proposals_from: float | None = None
+) -> list[Crop]:
+    """Crops of the labelled samples of one split, in manifest order.
+
+    Args:
+        samples: of a manifest.
+        split: whose crops.
+        settings: what is cut out.
+        proposals_from: take a model's proposals of at least this confidence for the labels of faces that
+            nobody has labelled; None: proposals are never labels.
+    """
     found = []
     for sample in samples:
-        if not sample.is_labelled or sample.split is not split:
+        if sample.split is not split:
             continue
-        instances = tuple((item.label, item.mask) for item in sample.instances if not item.is_proposal)
-        for face, window in _windows(sample, settings):
+        places = _windows(sample, settings)
+        if sample.is_labelled:
+            instances = tuple((item.label, item.mask) for item in sample.instances if not item.is_proposal)
+        elif proposals_from is not None:
+            trusted = [item for item in sample.instances if item.is_proposal]
+            doubted = {item.face for item in trusted if (item.confidence or 0.0) < proposals_from}
+            instances = tuple((item.label, item.mask) for item in trusted)
+            seen = {item.face for item in trusted} - doubted
+            places = [(face, window) for face, window in places if face in seen]
+        else:
+            continue
+        for face, window in places:
             found.append(
                 Crop(
                     sample_id=sample.id,
@@ -114,6 +136,7 @@ def list_crops(samples: Iterable[Sample], split: Split, settings: CropSettings) 
                     window=window,
                     instances=instances,
                     facts=tuple(crop_facts(sample, face).items()),
+                    is_proposed=not sample.is_labelled,
                 )
             )
     return found
@@ -171,7 +194,8 @@ class CropDataset(Dataset[tuple[Tensor, Tensor, int]]):
     """Training crops by (epoch, index): RGB (3, S, S) uint8, class numbers (S, S) uint8, and the index.
 
     What comes out depends on the run seed, the sample and the epoch only, never on order or workers. With
-    `fresh`, crops of rendered samples show another rendering in every epoch.
+    `fresh`, crops of rendered samples show another rendering in every epoch. The first stored pictures, up to
+    `kept_mib` of them, stay in memory once they were read.
     """
 
     def __init__(
@@ -182,15 +206,20 @@ class CropDataset(Dataset[tuple[Tensor, Tensor, int]]):
         labels: tuple[Label, ...],
         input_px: int,
         augment: bool,
+        augment_without: Collection[AugmentKind] = (),
         seed: int,
         fresh: FreshSamples | None = None,
+        kept_mib: int = 0,
     ) -> None:
         self._fresh = fresh
+        self._kept: dict[str, tuple[npt.NDArray[np.uint8], LabelMap]] = {}
+        self._room_bytes = kept_mib * 2**20
         self._crops = found
         self._images = images
         self._labels = labels
         self._input_px = input_px
         self._augment = augment
+        self._without = frozenset(augment_without)
         self._seed = seed
 
     def __len__(self) -> int:
@@ -204,19 +233,30 @@ class CropDataset(Dataset[tuple[Tensor, Tensor, int]]):
         except ItemFault as fault:
             raise DataError(f"sample {crop.sample_id}: {fault}") from fault
         rng = generator(self._seed, crop.sample_id, str(crop.face), str(epoch), "augment")
-        window = jittered_window(crop.window, rng) if self._augment else crop.window
+        is_moved = self._augment and "crop" not in self._without
+        window = jittered_window(crop.window, rng) if is_moved else crop.window
         square = crops.resize_rgb(crops.cut(rgb, window), self._input_px)
         target = crops.resize_labels(crops.cut(classes, window), self._input_px)
         if self._augment:
-            square, target = augmented(square, target, rng)
+            square, target = augmented(square, target, rng, self._without)
         return torch.tensor(square).permute(2, 0, 1), torch.tensor(target), index
 
     def _picture(self, crop: Crop, epoch: int) -> tuple[npt.NDArray[np.uint8], LabelMap]:
         if self._fresh is None or not crop.parent_id:
-            return self._images.read(crop.image), class_map(crop, self._labels)
+            return self._stored(crop)
         # The seed leaves the face out: all crops of a sample show the same picture.
         drawn = self._fresh.draw(crop.sample_id, derive_seed(self._seed, crop.sample_id, str(epoch), "fresh"))
         return drawn.rgb, paint_classes(drawn.instances, crop.image.size_hw, self._labels)
+
+    def _stored(self, crop: Crop) -> tuple[npt.NDArray[np.uint8], LabelMap]:
+        if crop.sample_id in self._kept:
+            return self._kept[crop.sample_id]
+        pair = self._images.read(crop.image), class_map(crop, self._labels)
+        size = pair[0].nbytes + pair[1].nbytes
+        if size <= self._room_bytes:
+            self._room_bytes -= size
+            self._kept[crop.sample_id] = pair
+        return pair
 
 
 class StepBatches(Sampler[list[tuple[int, int]]]):

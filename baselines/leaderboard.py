@@ -208,7 +208,7 @@ def _identity(card: ScoreCard) -> str:
     if training is None:
         return f"{card.baseline}@{card.version}"
     settings = training.settings.model_dump(
-        mode="json", exclude={"seed", "device", "num_workers", "compiled"}
+        mode="json", exclude={"seed", "device", "num_workers", "kept_mib", "compiled"}
     )
     return digest_json({"settings": settings, "data": training.dataset_digest, "row": card.row})
 

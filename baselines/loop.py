@@ -36,6 +36,7 @@ _log = logging.getLogger(__name__)
 _MOST_ROLLBACKS = 2
 _ROLLBACK_FACTOR = 0.1
 _MOST_PARTS = 64
+_WARM_UP_STEPS = 50
 
 
 @dataclass(frozen=True, slots=True)
@@ -244,6 +245,10 @@ class _Run:
         plan, rate = self.plan, self.plan.learning_rate * self.position.rate
         if plan.schedule == "steps":
             rate *= plan.rate_factor ** sum(self.position.step >= one for one in plan.milestones)
+        if plan.schedule == "cosine":
+            warm = min(_WARM_UP_STEPS, plan.last_step / 10)
+            rise = min((self.position.step + 1) / warm, 1.0)
+            rate *= rise * (1 + math.cos(math.pi * self.position.step / plan.last_step)) / 2
         return rate
 
     def _gradients(self, batch: Batch) -> float:

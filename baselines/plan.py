@@ -55,7 +55,8 @@ class Plan:
         last_step: optimiser steps in all.
         optimiser, learning_rate, weight_decay, clip_value, clip_norm: as `baselines.registry.Recipe`.
         schedule: "plateau" multiplies the rate by `rate_factor` after `plateau_patience` validations without
-            a lower loss (or a higher score where no loss is measured); "steps" does so at each milestone.
+            a lower loss (or a higher score where no loss is measured); "steps" does so at each milestone;
+            "cosine" rises to the learning rate in up to 50 steps and falls to nothing at `last_step`.
         rate_factor, plateau_patience, least_rate, milestones: of the schedule.
         val_every: steps from one validation to the next; the last step is always one.
         patience: stop after that many validations without a better score.

@@ -52,7 +52,7 @@ class Printed:
 
 
 Optimiser = Literal["adam", "adamw", "adamax", "rmsprop", "sgd"]
-Schedule = Literal["constant", "plateau", "steps"]
+Schedule = Literal["constant", "plateau", "steps", "cosine"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +68,8 @@ class Recipe:
         weight_decay: of the optimiser.
         clip_value: gradients are cut to [-clip_value, clip_value]; None: not at all.
         clip_norm: gradients are scaled down to this norm; None: not at all.
-        schedule: "plateau" divides the rate by 10 after 5 validations without a better validation loss.
+        schedule: "plateau" divides the rate by 10 after 5 validations without a better validation loss;
+            "cosine" rises for the first steps and falls to nothing at the last (Loshchilov and Hutter 2017).
         batch: crops per step.
         epochs: passes over the training crops.
     """

@@ -8,6 +8,7 @@ from typing import Literal
 
 from pydantic import Field, JsonValue, field_validator, model_validator
 
+from baselines.augment import AugmentKind
 from baselines.registry import Optimiser, Schedule
 from dataset_tools.core.labels import Label
 from dataset_tools.core.record import Split
@@ -36,6 +37,8 @@ class TrainSettings(Settings):
             give a softmax over background and the labels.
         split: the split to learn from; "unassigned" takes a manifest that was not split yet.
         samples: all labelled samples of that split, or only rendered or only collected ones.
+        proposals_from: self-training: learn from a model's proposals, too, for faces without labels whose
+            proposals all have at least this confidence; None: proposals are never labels.
         steps: optimiser steps; None: `epochs` passes over the training crops.
         epochs: passes, used when `steps` is None.
         batch: crops per step.
@@ -45,7 +48,8 @@ class TrainSettings(Settings):
         input_px: side of the network's square input, pixels.
         crop: what is cut out.
         fresh_masks: draw rendered pictures anew for every pass; validation keeps the stored ones.
-        augment: random flips, jitter, colour, blur, noise and JPEG artefacts.
+        augment: random changes of the training crops (`baselines.augment`).
+        augment_without: kinds of them to leave out.
         pretrained: start the encoder from published weights.
         start_from: finished checkpoint of the same baseline, labels and options whose weights are the start
             instead; a record keeps no folder but their sha256.
@@ -57,6 +61,7 @@ class TrainSettings(Settings):
         device: "auto" takes the GPU when there is one.
         amp: bfloat16 autocast; None: on a GPU only.
         num_workers: processes that prepare crops; None: 0 on CPU, up to 8 on a GPU.
+        kept_mib: memory for pictures that were read once, shared out among those processes.
         compiled: run the network through `torch.compile`; None: on a GPU, where the baseline allows it and
             the run is long enough to pay for it.
         deterministic: refuse GPU kernels whose result varies from run to run.
@@ -67,6 +72,7 @@ class TrainSettings(Settings):
     labels: tuple[Label, ...] = (Label.FACE_MASK,)
     split: Split = Split.TRAIN
     samples: Literal["all", "synthetic", "real"] = "all"
+    proposals_from: float | None = Field(default=None, ge=0.0, le=1.0)
     steps: int | None = Field(default=None, ge=1)
     epochs: int | None = Field(default=None, ge=1)
     batch: int | None = Field(default=None, ge=1)
@@ -81,6 +87,7 @@ class TrainSettings(Settings):
     crop: CropSettings = CropSettings()
     fresh_masks: bool = False
     augment: bool = True
+    augment_without: tuple[AugmentKind, ...] = ()
     pretrained: bool = True
     start_from: Path | None = None
     start_sha256: str = ""
@@ -91,6 +98,7 @@ class TrainSettings(Settings):
     device: str = "auto"
     amp: bool | None = None
     num_workers: int | None = Field(default=None, ge=0)
+    kept_mib: int = Field(default=1024, ge=0)
     compiled: bool | None = None
     deterministic: bool = False
 

@@ -64,6 +64,7 @@ _FREE_TO_CHANGE = {
     "patience",
     "device",
     "num_workers",
+    "kept_mib",
     "checkpoint_every_steps",
     "compiled",
 }
@@ -196,7 +197,8 @@ def _fingerprint(settings: TrainSettings, digest: str, fresh: FreshSamples | Non
     values = settings.model_dump(mode="json", exclude={"start_from"})
     if not settings.start_sha256:  # so that trainings begun before there was such a setting go on
         del values["start_sha256"]
-    kept = {key: value for key, value in values.items() if key not in _FREE_TO_CHANGE}
+    free = _FREE_TO_CHANGE if settings.schedule != "cosine" else _FREE_TO_CHANGE - {"steps", "epochs"}
+    kept = {key: value for key, value in values.items() if key not in free}
     drawn_by = fresh.drawn_by if fresh is not None else ""
     return digest_json({"settings": kept, "dataset": digest, "fresh_masks": drawn_by})
 
@@ -267,7 +269,9 @@ def _crops(settings: TrainSettings, manifest: Manifest) -> tuple[list[Crop], lis
     wants_synthetic = settings.samples == "synthetic"
     learned = [
         crop
-        for crop in list_crops(manifest.samples(), settings.split, settings.crop)
+        for crop in list_crops(
+            manifest.samples(), settings.split, settings.crop, proposals_from=settings.proposals_from
+        )
         if settings.samples == "all" or bool(crop.parent_id) == wants_synthetic
     ]
     if not learned:
@@ -331,8 +335,10 @@ class CropJob:
             labels=settings.labels,
             input_px=settings.input_px,
             augment=settings.augment,
+            augment_without=settings.augment_without,
             seed=settings.seed,
             fresh=self._fresh,
+            kept_mib=settings.kept_mib // max(settings.num_workers or 0, 1),
         )
         batches = StepBatches(
             len(self._learned), self._batch, steps=steps, seed=settings.seed, rank=rank, world=world
@@ -425,6 +431,7 @@ def _record(
         samples=len({crop.sample_id for crop in learned}),
         crops=len(learned),
         synthetic_crops=sum(1 for crop in learned if crop.parent_id),
+        proposed_crops=sum(1 for crop in learned if crop.is_proposed),
         fresh_masks=fresh.drawn_by if fresh is not None else "",
         val_crops=len(held_out),
         steps=position.step,

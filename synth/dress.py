@@ -173,13 +173,14 @@ def _hidden_by(
 ) -> dict[int, Floats32]:
     # For every face that is drawn or hides others: coverage of everything in front of it, near faces first.
     worn = dict(recipe.garments)
+    labelled = {*worn, *dict(recipe.occluders)}
     nearer = np.zeros((photo.shape[0], photo.shape[1]), dtype=np.float32)
     hidden_by: dict[int, Floats32] = {}
     for index in reversed(order):
         if _is_bare_twin(index, worn, covered):
             continue
         hidden_by[index] = nearer.copy()
-        if index in worn:
+        if index in labelled:
             matte = find_in_front(photo, meshes[index], recipe.front)
             hidden_by[index] = np.maximum(nearer, matte.over(nearer.shape))
         nearer[covered[index]] = 1.0

@@ -102,7 +102,7 @@ class FreshMasks:
         for attempt in range(_ATTEMPTS):
             attempt_seed = derive_seed(seed, photo.id, "fresh", str(attempt))
             recipe, _ = self._stage.draw_recipe(photo, wearers, attempt_seed)
-            if recipe.garments:
+            if recipe.draws_anything:
                 dressed = dress_photo(rgb, photo.faces, recipe, self._stage.resources)
                 instances = tuple(part for face in dressed.faces for part in _instances(face))
                 return FreshRendering(dressed.image, instances, recipe)

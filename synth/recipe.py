@@ -34,6 +34,11 @@ class Recipe:
     effects: Effects
     seed: int
 
+    @property
+    def draws_anything(self) -> bool:
+        """False for a recipe that would give the photo back."""
+        return bool(self.garments or self.occluders)
+
 
 def recipe_to_json(recipe: Recipe) -> str:
     """A recipe as one line of JSON; equal recipes give equal text."""

@@ -59,6 +59,8 @@ class SynthSettings(Settings):
             `synth.front.ordering.METHODS`, or "auto" for the best one whose model files are at hand.
         light, shadow, camera: what the masks take from the photo; see `render.Effects`.
         occluders: other things drawn in front of faces.
+        bare: share of children on which nobody wears a mask, only something else in front of each face,
+            whatever `occluders.probability` says: they teach a model what is no mask.
         max_yaw_deg: faces turned further stay bare.
         min_face_px: faces whose landmarks span less stay bare.
         layers: further pictures stored with each child, see `LAYERS`.
@@ -74,6 +76,7 @@ class SynthSettings(Settings):
     shadow: bool = True
     camera: bool = True
     occluders: OccluderSettings = OccluderSettings()
+    bare: float = Field(default=0.0, ge=0.0, le=1.0)
     max_yaw_deg: float = Field(default=75.0, gt=0, le=90)
     min_face_px: float = Field(default=60.0, gt=0)
     layers: tuple[LayerName, ...] = ()

@@ -122,7 +122,7 @@ class SynthStage:
             recipe, unfit = self.draw_recipe(sample, wearers, child_seed)
             key = child_key(sample, number)
             refused = [*refusals, *unfit]
-            if photo is None or not recipe.garments:
+            if photo is None or not recipe.draws_anything:
                 detail = "; ".join(refusal.detail for refusal in refused)
                 yield self._refused(sample, key, refused[0].reason, detail)
                 continue
@@ -149,17 +149,22 @@ class SynthStage:
         garments: list[tuple[int, Garment]] = []
         occluders: list[tuple[int, Occluder]] = []
         unfit: list[Refusal] = []
+        in_front = self.settings.occluders
+        stays_bare = generator(child_seed, "bare").random() < self.settings.bare
+        if stays_bare:
+            in_front = in_front.model_copy(update={"probability": 1.0})
         for index in wearers:
             mesh = mesh_of(sample.faces[index])
             try:
-                rng = generator(child_seed, f"face{index}")
-                garments.append((index, self._draw_garment(rng, mesh, sample.image.size_hw)))
+                if not stays_bare:
+                    rng = generator(child_seed, f"face{index}")
+                    garments.append((index, self._draw_garment(rng, mesh, sample.image.size_hw)))
             except ItemFault as fault:
                 unfit.append(Refusal(index, fault.reason, f"face {index}: {fault}"))
                 continue
             try:
                 rng = generator(child_seed, f"occluder{index}")
-                occluder = draw_occluder(rng, mesh, self.settings.occluders, self.resources.cutouts)
+                occluder = draw_occluder(rng, mesh, in_front, self.resources.cutouts)
             except ItemFault as fault:
                 unfit.append(Refusal(index, fault.reason, f"face {index}: {fault}", part="occluder"))
                 continue

@@ -240,6 +240,7 @@ def _training(facts: ModelFacts) -> str:
         ("Data digest", record["dataset_digest"]),
         ("Samples, crops", f"{record['samples']}, {record['crops']}"),
         ("of them rendered", record["synthetic_crops"]),
+        ("of them with labels that a model proposed", record.get("proposed_crops", 0)),
         ("Steps, batch", f"{record['steps']}, {settings['batch']}"),
         ("Loss, optimiser", f"{settings['loss']}, {settings['optimiser']} at {settings['learning_rate']}"),
         ("Input", f"{settings['input_px']} px"),

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
 
 from baselines import crops
-from baselines.augment import augmented
+from baselines.augment import _coarsened, augmented
 from baselines.crops import Window
 from baselines.data import CropDataset, StepBatches, class_map, label_mask, list_crops
 from baselines.settings import CropSettings
@@ -117,3 +119,60 @@ def test_batches_are_one_stream_of_shuffled_passes() -> None:
     assert [epoch for epoch, _ in flat] == [0] * 5 + [1] * 5
     assert sorted(index for _, index in flat[:5]) == sorted(index for _, index in flat[5:]) == list(range(5))
     assert list(StepBatches(5, 2, steps=range(3, 5), seed=1)) == batches[3:]
+
+
+def test_a_coarse_picture_keeps_its_colours_and_loses_its_detail() -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (96, 96, 3)).astype(np.uint8)
+    spreads = []
+    for seed in range(30):
+        coarse = _coarsened(noise, np.random.default_rng(seed))
+        assert coarse.shape == noise.shape and coarse.dtype == np.uint8
+        assert np.abs(coarse.mean(axis=(0, 1)) - noise.mean(axis=(0, 1))).max() < 6
+        spreads.append(coarse.std())
+    # Averages of f x f independent pixels spread f times less, and enlarging them takes more; f is 1 to 4.
+    assert min(spreads) < 0.5 * noise.std() and max(spreads) > 0.5 * noise.std()
+
+
+def test_proposals_are_labels_only_when_asked_for_and_sure_enough(make_manifest) -> None:
+    (labelled,) = make_manifest([Split.TRAIN]).samples()
+    proposed = tuple(
+        dataclasses.replace(one, drawn_by="model:x@1", confidence=0.8) for one in labelled.instances
+    )
+    unlabelled = dataclasses.replace(labelled, is_labelled=False, instances=proposed)
+    found = {
+        least: list_crops([labelled, unlabelled], Split.TRAIN, FACES, proposals_from=least)
+        for least in (None, 0.8, 0.81)
+    }
+    assert [len(crops_of) for crops_of in found.values()] == [1, 2, 1]
+    assert [one.is_proposed for one in found[0.8]] == [False, True]
+    assert found[0.8][1].instances == found[0.8][0].instances
+
+
+def test_one_doubtful_proposal_leaves_its_face_out(make_manifest) -> None:
+    (labelled,) = make_manifest([Split.TRAIN]).samples()
+    one = dataclasses.replace(labelled.instances[0], drawn_by="model:x@1", confidence=0.9, face=0)
+    other = dataclasses.replace(one, id="second", confidence=0.1)
+    unlabelled = dataclasses.replace(labelled, is_labelled=False, instances=(one, other))
+    assert list_crops([unlabelled], Split.TRAIN, FACES, proposals_from=0.5) == []
+
+
+def test_what_is_left_out_of_augmentation_does_not_happen() -> None:
+    rgb = np.random.default_rng(0).integers(0, 256, (48, 48, 3)).astype(np.uint8)
+    labels = (np.random.default_rng(1).random((48, 48)) < 0.5).astype(np.uint8)
+    for seed in range(20):
+        same, unmoved = augmented(rgb, labels, np.random.default_rng(seed), ("turn", "colour", "camera"))
+        assert np.array_equal(same, rgb) and np.array_equal(unmoved, labels)
+        _, unmoved = augmented(rgb, labels, np.random.default_rng(seed), ("turn",))
+        assert np.array_equal(unmoved, labels)
+
+
+def test_pictures_kept_in_memory_give_the_same_crops(make_manifest, images: ImageStore) -> None:
+    manifest = make_manifest([Split.TRAIN] * 3)
+    found = list_crops(manifest.samples(), Split.TRAIN, FACES)
+    choices = {"labels": (Label.FACE_MASK,), "input_px": 64, "augment": True, "seed": 3}
+    plain = CropDataset(found, images, **choices)
+    keeping = CropDataset(found, images, **choices, kept_mib=1)
+    for _ in range(2):  # the second round comes from memory
+        for index in range(3):
+            for one, other in zip(plain[1, index], keeping[1, index], strict=True):
+                assert torch.equal(torch.as_tensor(one), torch.as_tensor(other))

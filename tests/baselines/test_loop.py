@@ -90,13 +90,9 @@ def test_the_rate_of_a_plateau_never_falls_below_its_floor(tmp_path: Path) -> No
     assert fitted.position.rate * 0.05 == pytest.approx(0.004)
 
 
-def test_milestones_lower_the_rate(tmp_path: Path) -> None:
+def rates_of(folder: Path, **choices: object) -> list[float]:
+    """Learning rate of every step of a training with SGD at 0.05."""
     rates: list[float] = []
-
-    class Watching(FitALine):
-        def loss(self, network: nn.Module, batch: Batch) -> Tensor:
-            return super().loss(network, batch)
-
     honest = torch.optim.SGD.step
 
     def step(self: torch.optim.SGD, *args: object, **kwargs: object) -> object:
@@ -105,9 +101,27 @@ def test_milestones_lower_the_rate(tmp_path: Path) -> None:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(torch.optim.SGD, "step", step)
-        choices = {"optimiser": "sgd", "schedule": "steps", "milestones": (2, 4), "last_step": 5}
-        fit(lambda fresh: Line(), Watching(), plan(**choices), tmp_path, fingerprint="x")
+        fit(lambda fresh: Line(), FitALine(), plan(optimiser="sgd", **choices), folder, fingerprint="x")
+    return rates
+
+
+def test_milestones_lower_the_rate(tmp_path: Path) -> None:
+    rates = rates_of(tmp_path, schedule="steps", milestones=(2, 4), last_step=5)
     assert rates == pytest.approx([0.05, 0.05, 0.005, 0.005, 0.0005])
+
+
+def test_a_cosine_rises_for_a_tenth_and_falls_as_the_library_s_does(tmp_path: Path) -> None:
+    steps = 30
+    rates = rates_of(tmp_path, schedule="cosine", last_step=steps)
+    dummy = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=0.05)
+    library = torch.optim.lr_scheduler.CosineAnnealingLR(dummy, T_max=steps)
+    expected = []
+    for _ in range(steps):
+        expected.append(library.get_last_lr()[0])
+        dummy.step()
+        library.step()
+    assert rates[3:] == pytest.approx(expected[3:])
+    assert rates[:3] == pytest.approx([expected[0] / 3, expected[1] * 2 / 3, expected[2]])
 
 
 def test_groups_learn_at_their_own_pace() -> None:

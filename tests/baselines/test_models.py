@@ -14,7 +14,7 @@ import torch
 from baselines.checkpoint import read_tensors, write_tensors
 from baselines.losses import find_loss
 from baselines.models import all_specs, build_network, find_spec
-from baselines.models.unet_effnet_lite0 import load_ordered_encoder
+from baselines.models._lite0 import load_ordered_encoder
 from baselines.registry import BaselineSpec, Fidelity, find_method, register_baseline
 from baselines.segmenter import (
     SegOutput,

@@ -378,3 +378,27 @@ def test_real_photos_are_dressed_without_a_fault(shared_data, workspace, landmar
         child = children(build(workspace, [parent], path.name, min_face_px=20))[0]
         drawn = dress_photo(rgb, [face], recipe_from_json(child.provenance.recipe))
         assert np.array_equal(drawn.image, workspace.images.read(child.image))
+
+
+def test_a_bare_child_wears_no_mask_behind_something_and_its_labels_are_exact(workspace, small):
+    samples = [store(workspace, item.rgb, name, item.face) for name, item in small.items()]
+    made = children(build(workspace, samples, per_face=2, bare=1.0))
+    assert len(made) == 4
+    for child in made:
+        labels = {item.label for item in child.instances}
+        assert labels == {Label.FACE, Label.OCCLUDER}
+        parent = next(one for one in samples if one.id == child.provenance.parent_id)
+        assert [face.wearing for face in child.faces] == [face.wearing for face in parent.faces]
+        parts = {item.label: rle_to_mask(item.mask) for item in child.instances}
+        assert not (parts[Label.FACE] & parts[Label.OCCLUDER]).any()
+        changed = (workspace.images.read(child.image) != workspace.images.read(parent.image)).any(axis=2)
+        assert (changed & parts[Label.OCCLUDER]).sum() > 0.9 * parts[Label.OCCLUDER].sum()
+        drawn = replay(child.provenance.recipe, workspace.images.read(parent.image), parent.faces)
+        assert drawn.image.tobytes() == workspace.images.read(child.image).tobytes()
+
+
+def test_the_share_of_bare_children_is_that_of_the_settings(workspace, small):
+    samples = [store(workspace, small["hopper"].rgb, "hopper", small["hopper"].face)]
+    made = children(build(workspace, samples, per_face=24, bare=0.5))
+    bare = sum(Label.FACE_MASK not in {item.label for item in child.instances} for child in made)
+    assert 6 <= bare <= 18  # 24 draws at one half: outside with a chance of 0.7 %
