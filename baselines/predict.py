@@ -13,6 +13,7 @@ from torch import nn
 from baselines import crops
 from baselines.checkpoint import WEIGHTS_FILE, read_record, read_tensors
 from baselines.crops import FloatMap
+from baselines.folding import folded
 from baselines.models import build_network, find_spec
 from baselines.registry import Method, find_method
 from baselines.segmenter import choose_device, device_name, foreground_probabilities, normalise_images
@@ -22,6 +23,7 @@ from dataset_tools.core.labels import Label
 
 RgbImage = npt.NDArray[np.uint8]
 
+_LEAST_WATCHED_PX = 64
 
 Ask = Callable[[npt.NDArray[np.uint8]], FloatMap]
 """From (B, S, S, 3) uint8 RGB to (B, S, S, L) float32 in [0, 1]: the probability of each foreground label."""
@@ -102,9 +104,11 @@ class Predictor:
         settings = record.settings
         chosen = choose_device(device)
         if find_spec(record.baseline).is_trained:
-            network = load_network(checkpoint_dir).to(memory_format=torch.channels_last).to(chosen)
-            ask = network_asker(network, chosen)
+            network = load_network(checkpoint_dir)
             parameters = sum(one.numel() for one in network.parameters())
+            if chosen.type == "cpu":
+                network = folded(network, max(find_spec(record.baseline).min_px, _LEAST_WATCHED_PX))
+            ask = network_asker(network.to(memory_format=torch.channels_last).to(chosen), chosen)
         else:
             method, _ = find_method(record.baseline, **dict(settings.options))
             fitted = {key: one.numpy() for key, one in read_tensors(checkpoint_dir / WEIGHTS_FILE).items()}
@@ -165,7 +169,7 @@ class Predictor:
 
 
 def load_network(checkpoint_dir: Path) -> nn.Module:
-    """The network of a finished training with its weights, on the CPU.
+    """The network of a finished training with its weights, on the CPU; 16-bit weights become 32-bit.
 
     Raises:
         DataError: no finished training there, a damaged file, or weights of another network.

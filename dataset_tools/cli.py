@@ -15,6 +15,7 @@ from annotation.cli import review as review_group
 from dataset_tools.core.console import choose_progress, reports_errors
 from dataset_tools.core.errors import EXIT_ERROR, EXIT_TOO_MANY_REJECTS, ConfigError
 from dataset_tools.core.text import printable
+from dataset_tools.defaults_cli import defaults_group
 from dataset_tools.engines.mirror_cli import fetch_command, push_command
 from dataset_tools.filter.calibrate_cli import calibrate_command
 from dataset_tools.import_cli import import_command
@@ -47,6 +48,7 @@ main.add_command(review_group, "review")
 for _command in (
     calibrate_command,
     changelog,
+    defaults_group,
     diff,
     duplicates,
     fetch_command,

@@ -35,8 +35,8 @@ class BuildConfig(Settings):
         shard_size: samples per shard: the unit of work, of resuming and of a worker's memory.
         max_reject_rate: a stage that rejects a larger share of its input makes the command end with
             exit code 3 (the stages still finish).
-        proposer: train this baseline on the build's own synthetic samples and let it pre-label, when
-            `prelabel.checkpoint` names none.
+        proposer: train this baseline on the build's own synthetic samples and let it pre-label instead of the
+            model that comes with the suite; `prelabel.checkpoint`, a folder or "none", is stronger.
         train: train and score this baseline on the finished splits; null: no training.
     """
 

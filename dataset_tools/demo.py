@@ -169,7 +169,6 @@ def demo_config(folder: Path, origin: str) -> BuildConfig:
         "synth": {"per_face": 6},
         "split": {"preset": "misa"},
         "export": DEMO_EXPORT,
-        "proposer": {"baseline": "unet_effnet_lite0", "steps": 12, "batch": 4, "input_px": 128},
         "train": {"baseline": "unet_effnet_lite0", "steps": 30, "batch": 4, "input_px": 128},
     }
     write_text(folder / "config.yaml", yaml.safe_dump(values, sort_keys=False))

@@ -44,6 +44,7 @@ def examine(folder: Path) -> list[Finding]:
         _one_opencv(),
         _gpu(),
         *_weights(),
+        *_shipped(),
         _disk(folder),
         _installer(),
         Finding("sqlite", "ok", sqlite3.sqlite_version),
@@ -109,6 +110,30 @@ def _weights() -> list[Finding]:
             findings.append(Finding(file.name, "ok", f"cached: {file.path} ({file.licence})"))
         else:
             findings.append(Finding(file.name, "note", f"not cached yet ({file.licence})", file.advice))
+    return findings
+
+
+def _shipped() -> list[Finding]:
+    """The models in the package itself, each checked against its digest."""
+    from baselines.checkpoint import read_record
+    from dataset_tools.core.errors import DataError
+    from dataset_tools.filter.default_detector import read_facts
+    from dataset_tools.weights.shipped import shipped_detector, shipped_proposer
+
+    def proposer() -> str:
+        record = read_record(shipped_proposer())
+        return f"{record.baseline}@{record.version}"
+
+    def detector() -> str:
+        facts = read_facts(shipped_detector() / "detector.safetensors")
+        return f"{facts.name}@{facts.version}"
+
+    findings = []
+    for topic, name in (("default proposer", proposer), ("default detector", detector)):
+        try:
+            findings.append(Finding(topic, "ok", f"{name()}; see: build-dataset defaults show"))
+        except DataError as error:
+            findings.append(Finding(topic, "problem", str(error), "install maskset again"))
     return findings
 
 

@@ -21,9 +21,11 @@ filter:
 synth:
   per_face: 2             # rendered children of each photo with a bare face
 
-# Pre-labelling: train this baseline on the rendered samples, then let it propose masks
-# on the photos that have no labels yet. Or name a checkpoint under prelabel instead.
-proposer: {baseline: unet_effnet_lite0, steps: 200}
+# Pre-labelling: a model proposes masks on the photos that have no labels yet. "default" comes with the
+# suite; or name the folder of a trained baseline; none: no proposals.
+prelabel: {checkpoint: default}
+# Or train one on this build's own rendered samples, which then pre-labels instead of the default:
+# proposer: {baseline: unet_effnet_lite0, steps: 200}
 
 split:
   preset: misa            # 8:1:1; abanet: 8500:2500:1758

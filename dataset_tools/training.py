@@ -1,4 +1,4 @@
-"""The models a build trains for itself: the proposer that pre-labels, and the configured baseline."""
+"""The models of a build: the one that pre-labels, its own or the shipped one, and the configured baseline."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from annotation.prelabel.settings import DEFAULT
 from dataset_tools.config import BuildConfig
 from dataset_tools.core.files import digest_json
 from dataset_tools.core.labels import Label
@@ -109,7 +110,7 @@ class Models:
 
     @property
     def _needs_proposer(self) -> bool:
-        return self._config.prelabel.checkpoint is None and self._config.proposer is not None
+        return self._config.prelabel.checkpoint == DEFAULT and self._config.proposer is not None
 
     def _proposer_dir(self, synth_key: str) -> Path:
         assert self._config.proposer is not None

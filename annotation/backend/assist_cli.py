@@ -185,8 +185,10 @@ class _ModelsAtHand:
         self._sam = sam
         self._device = device
         self._stage: PrelabelStage | None = None
-        self.settings = build.config.prelabel.model_copy(update={"checkpoint": checkpoint})
-        if checkpoint is None:
+        self.settings = build.config.prelabel
+        if checkpoint is not None:
+            self.settings = self.settings.model_copy(update={"checkpoint": checkpoint})
+        else:
             stage = build.stage("prelabel")
             assert isinstance(stage, PrelabelStage)
             self._stage, self.settings = stage, stage.settings
@@ -194,9 +196,10 @@ class _ModelsAtHand:
     def newest(self) -> Path | None:
         """The checkpoint at the end of the line of successors; None when there is no trained baseline."""
         from annotation.backend.retraining import newest
+        from annotation.prelabel.from_baseline import checkpoint_folder
         from baselines.checkpoint import read_record
 
-        first = self.settings.checkpoint
+        first = checkpoint_folder(self.settings)
         if first is None:
             return None
         record = read_record(first)
@@ -228,7 +231,8 @@ class _ModelsAtHand:
             DataError: a model is damaged.
         """
         from annotation.backend.assistant import Models
-        from annotation.prelabel.stage import NO_CALIBRATION, PrelabelStage
+        from annotation.prelabel.calibrate import NO_CALIBRATION
+        from annotation.prelabel.stage import PrelabelStage
         from dataset_tools.core.errors import ConfigError
 
         prompter: Prompter | None = None
@@ -246,7 +250,7 @@ class _ModelsAtHand:
         # A calibration holds for the weights it was made with, not for their successors.
         known = self._stage
         is_same = known is not None and known.config.get("model") == stage.config["model"]
-        calibration = (known.calibration if known is not None and is_same else None) or NO_CALIBRATION
+        calibration = (known.rating if known is not None and is_same else stage.rating) or NO_CALIBRATION
         return Models(stage.proposer, prompter, calibration)
 
 

@@ -12,10 +12,10 @@ from typing import Any
 from annotation.backend.prompter import DEFAULT_CACHE_BYTES, EncodingCache, MapPrompter
 from annotation.backend.prompts import Prompter, read_prompts
 from annotation.label_studio.codec import encode_results
-from annotation.prelabel.calibrate import Calibration
+from annotation.prelabel.calibrate import NO_CALIBRATION, Calibration
 from annotation.prelabel.proposer import Proposer
 from annotation.prelabel.settings import PrelabelSettings
-from annotation.prelabel.stage import NO_CALIBRATION, proposal_instances
+from annotation.prelabel.stage import proposal_instances
 from dataset_tools.core.errors import ItemFault
 from dataset_tools.core.images import ImageStore
 from dataset_tools.core.masks import mask_to_rle

@@ -20,7 +20,15 @@ import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from annotation.prelabel.masks import expected_iou, overlap, proposal_masks
-from annotation.prelabel.proposer import CALIBRATED, EXPECTED_IOU, NOTHING_SEEN, Proposal, Proposer, Seen
+from annotation.prelabel.proposer import (
+    CALIBRATED,
+    CALIBRATED_ELSEWHERE,
+    EXPECTED_IOU,
+    NOTHING_SEEN,
+    Proposal,
+    Proposer,
+    Seen,
+)
 from dataset_tools.core.errors import DataError, ItemFault
 from dataset_tools.core.files import digest_json, write_text
 from dataset_tools.core.images import ImageStore
@@ -71,23 +79,43 @@ class Curve(BaseModel):
 
 
 class Calibration(BaseModel):
-    """The curves of one proposer; a label without one keeps what the model expects."""
+    """The curves of one proposer; a label without one keeps what the model expects.
+
+    Attributes:
+        curves: made on the pictures at hand.
+        elsewhere: made on other pictures and brought along by the model; for labels that have no other.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     curves: tuple[Curve, ...] = ()
+    elsewhere: tuple[Curve, ...] = ()
 
     def rate(self, label: Label, expected: float) -> tuple[float, str]:
-        """Confidence of a proposal, and what kind of number it is: `CALIBRATED` or `EXPECTED_IOU`."""
-        for curve in self.curves:
-            if curve.label is label:
-                return curve.at(expected), CALIBRATED
+        """Confidence of a proposal, and what kind of number it is.
+
+        Returns:
+            A value in [0, 1], and `CALIBRATED`, `CALIBRATED_ELSEWHERE` or `EXPECTED_IOU`.
+        """
+        for curves, kind in ((self.curves, CALIBRATED), (self.elsewhere, CALIBRATED_ELSEWHERE)):
+            for curve in curves:
+                if curve.label is label:
+                    return curve.at(expected), kind
         return expected, EXPECTED_IOU
+
+    def backed_by(self, other: Calibration) -> Calibration:
+        """The same with the curves of `other` for labels that have none here."""
+        return self.model_copy(update={"elsewhere": other.curves})
 
     def summary(self) -> dict[str, Any]:
         """All of it as plain JSON values, with a digest of the curves."""
         values = self.model_dump(mode="json")
+        if not self.elsewhere:  # so that manifests made before there was such a thing are found again
+            del values["elsewhere"]
         return values | {"sha256": digest_json(values)}
+
+
+NO_CALIBRATION = Calibration()
 
 
 def read_calibration(path: Path) -> Calibration:
@@ -175,13 +203,40 @@ def calibrate(
     return Calibration(curves=tuple(curve for curve in curves if curve is not None))
 
 
+def rate_proposals(
+    proposer: Proposer,
+    samples: Iterable[Sample],
+    images: ImageStore,
+    *,
+    min_area_px: int = 1,
+    progress: ProgressFactory = silent,
+) -> list[Rated]:
+    """What a proposer expects of its proposals on labelled pictures it did not learn from, and what they are.
+
+    Args:
+        proposer: the model, with all that changes its answers.
+        samples: of a manifest; read once.
+        images: picture store of the workspace.
+        min_area_px: smaller proposals are not kept anyway.
+        progress: opens the progress display.
+    """
+    seen: Seen = getattr(proposer, "seen", NOTHING_SEEN)
+    chosen, drawn = _choose(samples, seen, None, 0)
+    result = []
+    with progress("rate", len(chosen)) as bar:
+        for sample in chosen:
+            result += _rate_sample(proposer, sample, images, drawn[_source(sample)], min_area_px)
+            bar.advance()
+    return result
+
+
 # -- which pictures -----------------------------------------------------------------------------------
 
 
 def _choose(
-    samples: Iterable[Sample], seen: Seen, limit: int, seed: int
+    samples: Iterable[Sample], seen: Seen, limit: int | None, seed: int
 ) -> tuple[list[Sample], dict[str, set[Label]]]:
-    """The pictures to look at, best first, and the labels that each source draws."""
+    """The pictures to look at, best first (None: all), and the labels that each source draws."""
     drawn: dict[str, set[Label]] = defaultdict(set)
 
     def usable() -> Iterator[Sample]:
@@ -196,7 +251,8 @@ def _choose(
         is_known = bool(_keys(sample) & seen.chosen_on)
         return sample.is_synthetic, is_known, derive_seed(seed, sample.id, "calibrate")
 
-    return heapq.nsmallest(limit, usable(), key=rank), drawn
+    chosen = sorted(usable(), key=rank) if limit is None else heapq.nsmallest(limit, usable(), key=rank)
+    return chosen, drawn
 
 
 def _keys(sample: Sample) -> set[str]:
@@ -327,6 +383,30 @@ def calibration_error(confidence: Sequence[float], real: Sequence[float]) -> flo
     bins = np.minimum((np.asarray(confidence, dtype=np.float64) * ERROR_BINS).astype(int), ERROR_BINS - 1)
     gaps = np.asarray(confidence, dtype=np.float64) - np.asarray(real, dtype=np.float64)
     return float(np.abs(np.bincount(bins, weights=gaps)).sum() / len(gaps))
+
+
+def rank_correlation(first: Sequence[float], second: Sequence[float]) -> float:
+    """How far two series rise and fall together: Spearman's coefficient; equal values share their mean rank.
+
+    Args:
+        first, second: of the same things, e.g. confidence and real IoU of each proposal.
+
+    Returns:
+        Value in [-1, 1]; NaN for fewer than two things, or when all values of a series are equal.
+
+    Source: Spearman, The proof and measurement of association between two things, 1904, doi:10.2307/1412159
+    """
+    ranks = [_mean_ranks(np.asarray(one, dtype=np.float64)) for one in (first, second)]
+    if len(first) < 2 or any(np.ptp(one) == 0 for one in ranks):
+        return float("nan")
+    return float(np.corrcoef(ranks[0], ranks[1])[0, 1])
+
+
+def _mean_ranks(values: _Floats) -> _Floats:
+    _, which, counts = np.unique(values, return_inverse=True, return_counts=True)
+    last = np.cumsum(counts)
+    means: _Floats = (last - (counts - 1) / 2)[which]
+    return means
 
 
 def held_out_errors(rated: Sequence[Rated], seed: int) -> tuple[float, float] | None:

@@ -9,12 +9,44 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from annotation.prelabel.calibrate import NO_CALIBRATION, Calibration, read_calibration
 from annotation.prelabel.proposer import BoxXyxy, Proposal, Seen
+from annotation.prelabel.settings import DEFAULT, NONE, PrelabelSettings
 from baselines.checkpoint import SeenSample, read_record, read_seen
+from dataset_tools.core.errors import DataError
 from dataset_tools.core.images import RgbImage
+from dataset_tools.weights.shipped import shipped_proposer
 
 if TYPE_CHECKING:
     from baselines.predict import Predictor
+
+
+# Beside a checkpoint that was calibrated where it was made; training itself writes none.
+CALIBRATION_FILE = "calibration.json"
+
+
+def checkpoint_folder(settings: PrelabelSettings) -> Path | None:
+    """The folder of the model that the settings name, None for no model."""
+    if isinstance(settings.checkpoint, Path):
+        return settings.checkpoint
+    return {DEFAULT: shipped_proposer(), NONE: None}[settings.checkpoint]
+
+
+def open_proposer(settings: PrelabelSettings) -> BaselineProposer | None:
+    """The model that the settings name, None for no model.
+
+    Raises:
+        DataError: no finished training there, or a file is damaged.
+    """
+    folder = checkpoint_folder(settings)
+    if folder is None:
+        return None
+    try:
+        return BaselineProposer(folder, settings.device)
+    except DataError as error:
+        if settings.checkpoint != DEFAULT:
+            raise
+        raise DataError(f"the model that comes with maskset is damaged, install it again: {error}") from None
 
 
 class BaselineProposer:
@@ -28,6 +60,8 @@ class BaselineProposer:
         name: of the baseline.
         version: first 12 hex digits of the weights' sha256.
         weights_sha256: of the weights.
+        labels: that it proposes.
+        calibration: that lies beside the weights; without curves when there is none.
         seen: what training and its validation looked at.
 
     Raises:
@@ -39,6 +73,8 @@ class BaselineProposer:
         self.name = record.baseline
         self.version = record.version
         self.weights_sha256 = record.weights_sha256
+        self.labels = record.settings.labels
+        self.calibration = _calibration(checkpoint)
         self._checkpoint = checkpoint.resolve()
         self._learned_split = record.settings.split.value
         self._device = device
@@ -63,6 +99,11 @@ class BaselineProposer:
             ]
             for rgb, own in zip(images, boxes, strict=True)
         ]
+
+
+def _calibration(checkpoint: Path) -> Calibration:
+    path = checkpoint / CALIBRATION_FILE
+    return read_calibration(path) if path.exists() else NO_CALIBRATION
 
 
 def _keys(rows: Iterable[SeenSample]) -> frozenset[str]:

@@ -19,6 +19,7 @@ ProbabilityMap = npt.NDArray[np.float32]  # (H, W), in [0, 1]
 # how much its looks at the picture disagreed.
 CONFIDENCE_FROM = "confidence_from"
 CALIBRATED = "calibrated"
+CALIBRATED_ELSEWHERE = "calibrated_elsewhere"
 EXPECTED_IOU = "expected_iou"
 DISAGREEMENT = "disagreement"
 

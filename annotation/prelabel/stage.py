@@ -10,17 +10,15 @@ from dataclasses import replace
 from typing import Any
 
 from annotation.prelabel.augment import Augmented
-from annotation.prelabel.calibrate import Calibration, calibrate
+from annotation.prelabel.calibrate import NO_CALIBRATION, Calibration, calibrate
 from annotation.prelabel.masks import expected_iou, proposal_masks
 from annotation.prelabel.proposer import CONFIDENCE_FROM, DISAGREEMENT, Proposal, Proposer
-from annotation.prelabel.settings import PrelabelSettings
+from annotation.prelabel.settings import NONE, PrelabelSettings
 from dataset_tools.core.images import ImageStore
 from dataset_tools.core.masks import mask_to_rle
 from dataset_tools.core.progress import Progress, ProgressFactory, silent
 from dataset_tools.core.record import Instance, Rejection, Sample, sorted_pairs
 from dataset_tools.core.stage import each
-
-NO_CALIBRATION = Calibration()
 
 
 class PrelabelStage:
@@ -30,7 +28,8 @@ class PrelabelStage:
         settings: which model, and what is kept.
         seed: of the run; only the choice of pictures to calibrate on is random.
         proposer: the model; by default the baseline that `settings.checkpoint` names.
-        calibration: of the proposer's confidence, from `calibrate`; None: not made.
+        calibration: of the proposer's confidence, from `calibrate`; None: not made. A label without a curve
+            takes the one that the proposer brings along, if it does.
 
     Raises:
         DataError: the checkpoint is not one.
@@ -50,10 +49,10 @@ class PrelabelStage:
         self.settings = settings
         self.seed = seed
         self.calibration = calibration
-        if proposer is None and settings.checkpoint is not None:
-            from annotation.prelabel.from_baseline import BaselineProposer
+        if proposer is None and settings.checkpoint != NONE:
+            from annotation.prelabel.from_baseline import open_proposer
 
-            proposer = BaselineProposer(settings.checkpoint, settings.device)
+            proposer = open_proposer(settings)
         if proposer is not None and settings.test_time_augment:
             proposer = Augmented(proposer)
         self.proposer = proposer
@@ -70,8 +69,16 @@ class PrelabelStage:
         return values | {
             "model": f"{self.proposer.name}@{self.proposer.version}",
             "weights_sha256": str(getattr(self.proposer, "weights_sha256", "")),
-            "calibration": None if self.calibration is None else self.calibration.summary(),
+            "calibration": None if self.rating is None else self.rating.summary(),
         }
+
+    @property
+    def rating(self) -> Calibration | None:
+        """All that is known of the proposer's confidence: the calibration, and what it brings along."""
+        brought: Calibration = getattr(self.proposer, "calibration", NO_CALIBRATION)
+        if not brought.curves:
+            return self.calibration
+        return (self.calibration or NO_CALIBRATION).backed_by(brought)
 
     @property
     def needs_calibration(self) -> bool:
@@ -117,7 +124,7 @@ class PrelabelStage:
         (proposals,) = self.proposer.propose([rgb], [[face.box_xyxy for face in sample.faces]])
         drawn_by = f"model:{self.proposer.name}@{self.proposer.version}"
         kept = tuple(item for item in sample.instances if not item.is_proposal)
-        added = proposal_instances(proposals, drawn_by, self.settings, self.calibration or NO_CALIBRATION)
+        added = proposal_instances(proposals, drawn_by, self.settings, self.rating or NO_CALIBRATION)
         yield replace(sample, instances=kept + added)
 
 

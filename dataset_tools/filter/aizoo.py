@@ -9,9 +9,10 @@ without dead channels), OpenVINO 15.9 (12.1), LiteRT 17.5; batches of 8 gain not
 from __future__ import annotations
 
 import functools
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -27,13 +28,13 @@ DETECTOR_NAME = "aizoo-ssd260@1"
 INPUT_SIDE_PX = 260
 NMS_IOU = 0.4  # published picture inference
 
-_GRID_SIDES = (33, 17, 9, 5, 3)
+GRID_SIDES = (33, 17, 9, 5, 3)
 _ANCHOR_SIZES = ((0.04, 0.056), (0.08, 0.11), (0.16, 0.22), (0.32, 0.45), (0.64, 0.72))
 _RATIOS = (1.0, 0.62, 0.42)
 _CENTRE_VARIANCE = 0.1
 _SIZE_VARIANCE = 0.2
 _CLASSES = (Wearing.MASKED, Wearing.UNMASKED)  # class ids 0 and 1
-_OUTPUTS = ("loc_branch_concat", "cls_branch_concat")
+OUTPUTS = ("loc_branch_concat", "cls_branch_concat")
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +44,7 @@ class DetectedFace:
     Attributes:
         box_xyxy: pixels, x1 and y1 exclusive, clipped to the picture.
         score: in [0, 1].
-        wearing: masked or unmasked.
+        wearing: masked or unmasked; from detectors that know it, incorrect.
         inside: share of the box's area before clipping that lies inside the picture, in (0, 1].
     """
 
@@ -51,6 +52,19 @@ class DetectedFace:
     score: float
     wearing: Wearing
     inside: float = 1.0
+
+
+class FaceDetector(Protocol):
+    """What finds faces and says what they wear.
+
+    Attributes:
+        name: "name@version", as faces record it.
+    """
+
+    name: str
+
+    def detect(self, image_rgb: RgbImage, min_score: float = 0.5) -> tuple[DetectedFace, ...]:
+        """Faces of a (H, W, 3) uint8 RGB picture, best score first; those at or below `min_score` are not."""
 
 
 @functools.cache
@@ -61,7 +75,7 @@ def anchors_cxcywh() -> Floats:
     ratios 0.62 and 0.42 (width = size * sqrt(ratio), height = size / sqrt(ratio)).
     """
     levels = []
-    for side, (small, large) in zip(_GRID_SIDES, _ANCHOR_SIZES, strict=True):
+    for side, (small, large) in zip(GRID_SIDES, _ANCHOR_SIZES, strict=True):
         shapes = [(small, small), (large, large)]
         shapes += [(small * ratio**0.5, small / ratio**0.5) for ratio in _RATIOS[1:]]
         steps = (np.arange(side) + 0.5) / side
@@ -112,20 +126,24 @@ def suppress(boxes_xyxy: Floats, scores: Floats, iou_threshold: float = NMS_IOU)
 
 
 def decode_faces(
-    offsets: AnyFloats, probabilities: AnyFloats, size_hw: tuple[int, int], min_score: float
+    offsets: AnyFloats,
+    probabilities: AnyFloats,
+    size_hw: tuple[int, int],
+    min_score: float,
+    classes: Sequence[Wearing] = _CLASSES,
 ) -> tuple[DetectedFace, ...]:
     """Faces of one picture from the network's raw output, best score first.
 
     Args:
         offsets: (5972, 4).
-        probabilities: (5972, 2): masked, unmasked, each in [0, 1].
+        probabilities: (5972, C): of each class, in [0, 1].
         size_hw: of the picture in pixels.
         min_score: anchors at or below are ignored.
+        classes: C wearing states.
     """
-    masked, bare = probabilities[:, 0], probabilities[:, 1]
-    likely = np.flatnonzero(np.maximum(masked, bare) > min_score)
+    likely = np.flatnonzero(probabilities.max(axis=1) > min_score)
     likely_scores = probabilities[likely].astype(np.float64)
-    scores, classes = likely_scores.max(axis=1), likely_scores.argmax(axis=1)
+    scores, states = likely_scores.max(axis=1), likely_scores.argmax(axis=1)
     boxes = decode_boxes(offsets[likely].astype(np.float64), anchors_cxcywh()[likely])
     height, width = size_hw
     clipped = np.clip(boxes, 0.0, 1.0)
@@ -135,7 +153,7 @@ def decode_faces(
     for index in suppress(pixels, scores):
         x0, y0, x1, y1 = (float(value) for value in pixels[index])
         if x1 > x0 and y1 > y0:
-            score, wearing = float(scores[index]), _CLASSES[classes[index]]
+            score, wearing = float(scores[index]), classes[states[index]]
             faces.append(DetectedFace((x0, y0, x1, y1), score, wearing, float(inside[index])))
     return tuple(faces)
 
@@ -144,8 +162,26 @@ def _areas(boxes_xyxy: Floats) -> Floats:
     return (boxes_xyxy[:, 2] - boxes_xyxy[:, 0]) * (boxes_xyxy[:, 3] - boxes_xyxy[:, 1])
 
 
+def run_network(
+    network: Any, image_rgb: RgbImage, min_score: float, classes: Sequence[Wearing] = _CLASSES
+) -> tuple[DetectedFace, ...]:
+    """Faces of a (H, W, 3) uint8 RGB picture by a network of this shape in OpenCV, best score first."""
+    import cv2
+
+    blob = cv2.dnn.blobFromImage(
+        image_rgb, scalefactor=1 / 255.0, size=(INPUT_SIDE_PX, INPUT_SIDE_PX), swapRB=False
+    )
+    network.setInput(blob)
+    offsets, probabilities = network.forward(list(OUTPUTS))
+    size_hw = (image_rgb.shape[0], image_rgb.shape[1])
+    rows = probabilities.reshape(-1, len(classes))
+    return decode_faces(offsets.reshape(-1, 4), rows, size_hw, min_score, classes)
+
+
 class AizooDetector:
     """The network, run by OpenCV on the CPU; give it files that `dataset_tools.weights` has verified."""
+
+    name = DETECTOR_NAME
 
     def __init__(self, caffemodel: Path, prototxt: Path) -> None:
         self._network: Any = read_slim_network(prototxt, caffemodel)
@@ -155,12 +191,4 @@ class AizooDetector:
 
         The network was trained on RGB; BGR would run too, and be wrong more often.
         """
-        import cv2
-
-        blob = cv2.dnn.blobFromImage(
-            image_rgb, scalefactor=1 / 255.0, size=(INPUT_SIDE_PX, INPUT_SIDE_PX), swapRB=False
-        )
-        self._network.setInput(blob)
-        offsets, probabilities = self._network.forward(list(_OUTPUTS))
-        size_hw = (image_rgb.shape[0], image_rgb.shape[1])
-        return decode_faces(offsets.reshape(-1, 4), probabilities.reshape(-1, 2), size_hw, min_score)
+        return run_network(self._network, image_rgb, min_score)

@@ -16,7 +16,8 @@ from dataset_tools.core.labels import Label, Wearing
 from dataset_tools.core.manifest import Manifest
 from dataset_tools.core.progress import Progress
 from dataset_tools.core.record import Sample
-from dataset_tools.filter.aizoo import DETECTOR_NAME, AizooDetector, DetectedFace
+from dataset_tools.filter.aizoo import DetectedFace, FaceDetector
+from dataset_tools.filter.faces import is_detection
 
 FOLDERS = {"with_mask": Wearing.MASKED, "without_mask": Wearing.UNMASKED}
 THRESHOLDS = tuple(round(0.05 * step, 2) for step in range(4, 20))  # 0.2 … 0.95
@@ -106,11 +107,11 @@ def observe(faces: Iterable[DetectedFace], wearing: Wearing) -> Observation:
     """What a detector's faces say of a photo whose wearing state is known."""
     best = {Wearing.MASKED: 0.0, Wearing.UNMASKED: 0.0}
     for face in faces:
-        best[face.wearing] = max(best[face.wearing], face.score)
+        best[face.wearing] = max(best.get(face.wearing, 0.0), face.score)
     return Observation(wearing, best[Wearing.MASKED], best[Wearing.UNMASKED])
 
 
-def observe_folder(folder: Path, detector: AizooDetector, progress: Progress) -> Iterator[Observation]:
+def observe_folder(folder: Path, detector: FaceDetector, progress: Progress) -> Iterator[Observation]:
     """Observations of the photos in `with_mask/` and `without_mask/`; files that are no photos are left out.
 
     Raises:
@@ -144,9 +145,7 @@ def observe_manifest(manifest: Manifest) -> Iterator[Observation]:
 def _of_sample(sample: Sample) -> Observation:
     masked = any(instance.label is Label.FACE_MASK for instance in sample.instances)
     faces = (
-        DetectedFace(face.box_xyxy, face.score, face.wearing)
-        for face in sample.faces
-        if face.detector == DETECTOR_NAME
+        DetectedFace(face.box_xyxy, face.score, face.wearing) for face in sample.faces if is_detection(face)
     )
     return observe(faces, Wearing.MASKED if masked else Wearing.UNMASKED)
 

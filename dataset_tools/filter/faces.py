@@ -16,7 +16,8 @@ import numpy as np
 from dataset_tools.core.images import RgbImage
 from dataset_tools.core.labels import Wearing
 from dataset_tools.core.record import LANDMARK_COUNT, Face
-from dataset_tools.filter.aizoo import DETECTOR_NAME, AizooDetector, DetectedFace
+from dataset_tools.filter.aizoo import DETECTOR_NAME, DetectedFace, FaceDetector
+from dataset_tools.filter.default_detector import NAME as DEFAULT_NAME
 from dataset_tools.filter.landmarker import (
     MATCH_IOU,
     Landmarker,
@@ -30,6 +31,7 @@ from dataset_tools.filter.pose import head_pose_deg
 from dataset_tools.filter.quality import inside, shorter_side_px
 
 WHOLE_PICTURE = "whole-picture@1"
+_DETECTORS = frozenset({DETECTOR_NAME.partition("@")[0], DEFAULT_NAME})
 _STEP = 64  # landmarks and boxes are rounded to 1/64 px
 _POSE_DIGITS = 3
 _SCORE_DIGITS = 4
@@ -56,14 +58,16 @@ class FaceFinder:
         candidate_score: detections below are not recorded.
         landmarker_score: score of faces that only the landmarker found; MediaPipe Tasks tells no more.
         landmark_px: smaller faces that lack landmarks get no closer look.
+        unconfirmed: what the score of a detection is multiplied by where a closer look found no landmarks.
     """
 
-    detector: AizooDetector | None
+    detector: FaceDetector | None
     landmarker: Landmarker | None
     detect: bool = True
     candidate_score: float = 0.5
     landmarker_score: float = 0.5
     landmark_px: int = 1
+    unconfirmed: float = 1.0
 
     def find(self, image_rgb: RgbImage) -> tuple[Face, ...]:
         """Faces of a (H, W, 3) uint8 RGB photo, every candidate taken for one; largest box first."""
@@ -91,7 +95,8 @@ class FaceFinder:
         seen = [one for mesh in meshes if (one := self._landmarked(mesh, size_hw)) is not None]
         if self.detector is None:
             return seen
-        detected = [_recorded(face) for face in self.detector.detect(image_rgb, self.candidate_score)]
+        found = self.detector.detect(image_rgb, self.candidate_score)
+        detected = [_recorded(face, self.detector.name) for face in found]
         return self._looked_closer(image_rgb, detected, seen) + seen
 
     def _meshes(self, landmarker: Landmarker, image_rgb: RgbImage) -> list[Points]:
@@ -118,8 +123,8 @@ class FaceFinder:
             if face is None or second is not None or shorter_side_px(face.box_xyxy) < self.landmark_px:
                 continue
             mesh = find_in_box(self.landmarker, image_rgb, face.box_xyxy)
-            if mesh is not None:
-                closer[first] = Candidate(_with_landmarks(face, mesh), detected[first].inside)
+            seen_face = _doubted(face, self.unconfirmed) if mesh is None else _with_landmarks(face, mesh)
+            closer[first] = Candidate(seen_face, detected[first].inside)
         return closer
 
 
@@ -134,13 +139,13 @@ def pair_up(faces: Sequence[Face], min_score: float) -> list[Pair]:
 
     Args:
         faces: candidates, in any order.
-        min_score: detections of AIZOO below are left out; faces that only the landmarker saw stay.
+        min_score: detections below are left out; faces that only the landmarker saw stay.
 
     Returns:
         Of each face the index of its box and, or None, of the candidate whose landmarks lie on it.
     """
-    detected = [index for index, face in enumerate(faces) if face.detector == DETECTOR_NAME]
-    free = [index for index, face in enumerate(faces) if face.detector != DETECTOR_NAME]
+    detected = [index for index, face in enumerate(faces) if is_detection(face)]
+    free = [index for index, face in enumerate(faces) if not is_detection(face)]
     pairs: list[Pair] = []
     for index in sorted(detected, key=lambda index: (-faces[index].score, faces[index].box_xyxy)):
         face = faces[index]
@@ -151,6 +156,11 @@ def pair_up(faces: Sequence[Face], min_score: float) -> list[Pair]:
         matches = best >= 0 and overlaps[best] > MATCH_IOU
         pairs.append((index, free.pop(best) if matches else None))
     return pairs + [(index, None) for index in free]
+
+
+def is_detection(face: Face) -> bool:
+    """True for a box that a face-mask detector found, with a score and a wearing state of its own."""
+    return face.detector.partition("@")[0] in _DETECTORS
 
 
 def joined(faces: Sequence[Face], pair: Pair) -> Face:
@@ -170,9 +180,13 @@ def _outline(face: Face) -> Box:
     return landmark_box(np.asarray(face.landmarks_xyz).reshape(LANDMARK_COUNT, 3))
 
 
-def _recorded(face: DetectedFace) -> Candidate:
+def _recorded(face: DetectedFace, name: str) -> Candidate:
     box, score = _rounded(face.box_xyxy), round(face.score, _SCORE_DIGITS)
-    return Candidate(Face(box, score, face.wearing, DETECTOR_NAME), face.inside)
+    return Candidate(Face(box, score, face.wearing, name), face.inside)
+
+
+def _doubted(face: Face, factor: float) -> Face:
+    return dataclasses.replace(face, score=round(face.score * factor, _SCORE_DIGITS))
 
 
 def _with_landmarks(face: Face, mesh: Points) -> Face:

@@ -14,7 +14,7 @@ HashDistance = Annotated[int, Field(ge=0, le=15)]
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 
 # Where files lie says nothing about rows: every model file is pinned by its hash.
-_PATH_FIELDS = frozenset({"landmarker_path", "aizoo_caffemodel", "aizoo_prototxt"})
+_PATH_FIELDS = frozenset({"landmarker_path", "aizoo_caffemodel", "aizoo_prototxt", "detector_weights"})
 # What decides what is found; everything else decides what of it is kept.
 _DETECTION_FIELDS = frozenset(
     {"detect", "detector", "landmarks", "landmarker", "landmarker_score"} | {"candidate_score", "landmark_px"}
@@ -29,18 +29,21 @@ class FilterSettings(Settings):
 
     Attributes:
         detect: False for published face crops: the whole picture is the one face.
-        detector: "aizoo" tells masked from unmasked; "mediapipe" leaves the wearing state unknown; "auto"
-            takes AIZOO when its weights can be had. `choose_detector` decides once per build.
+        detector: "aizoo" tells masked from unmasked; "default" is the suite's own network of the same shape,
+            whose weights come with it, and knows masks worn wrongly, too; "mediapipe" leaves the wearing
+            state unknown; "auto" takes AIZOO when its weights can be had, else the suite's own.
+            `choose_detector` decides once per build.
+        detector_version: of the weights of "default"; filled in by `choose_detector`, checked where given.
         landmarks: find the 478 landmarks and the pose of faces. Faces that the "mediapipe" detector finds
             always have them.
         landmarker: "tasks" runs the official bundle in MediaPipe, "wheel" the older networks that a
             MediaPipe wheel carries; "auto" takes the official one when it can be had.
         landmarker_score: confidence that the landmarker itself asks for; it tells none, so this is the
             score of a face that only the landmarker found.
-        candidate_score: AIZOO detections from here on are recorded.
+        candidate_score: detections of a face-mask detector from here on are recorded.
         landmark_px: landmarks are searched on a crop around every face of at least this shorter side that
             has none from the whole photo.
-        min_score: AIZOO detections below are not faces.
+        min_score: detections of a face-mask detector below are not faces.
         require_face: drop unlabelled pictures without a face of at least `min_face_px`.
         min_face_px: shorter side of a face box; ABANet drops faces below 100x100 pixels. Together with the
             following it decides which faces are usable: the others lose their landmarks, so nothing is
@@ -59,10 +62,12 @@ class FilterSettings(Settings):
             which 4 are. Of photos cut by a tenth, by a fifth, and mirrored, 4 bits find 68, 59 and 73 %;
             6 bits 75, 64 and 83 %; the hash of the whole picture 1 % and less.
         landmarker_path, aizoo_caffemodel, aizoo_prototxt: use these files; they must be the pinned ones.
+        detector_weights: of "default": a detector that was trained here, its record beside it.
     """
 
     detect: bool = True
-    detector: Literal["auto", "aizoo", "mediapipe"] = "auto"
+    detector: Literal["auto", "aizoo", "default", "mediapipe"] = "auto"
+    detector_version: str = Field(default="", pattern=r"^([0-9a-f]{12})?$")
     landmarks: bool = True
     landmarker: Literal["auto", "tasks", "wheel"] = "auto"
     landmarker_score: Share = 0.5
@@ -81,6 +86,7 @@ class FilterSettings(Settings):
     landmarker_path: Path | None = None
     aizoo_caffemodel: Path | None = None
     aizoo_prototxt: Path | None = None
+    detector_weights: Path | None = None
 
     @property
     def recorded_score(self) -> float:
@@ -95,8 +101,12 @@ class FilterSettings(Settings):
     def detection_config(self) -> dict[str, Any]:
         """The values that decide what is found, as plain JSON values."""
         values = self.model_dump(mode="json", include=set(_DETECTION_FIELDS))
+        if self.detector == "default":
+            values["detector_version"] = self.detector_version
         return values | {"candidate_score": self.recorded_score, "landmark_px": self.landmarked_px}
 
     def gate_config(self) -> dict[str, Any]:
         """The values that decide what is kept of it, as plain JSON values."""
-        return self.model_dump(mode="json", exclude=set(_PATH_FIELDS | _DETECTION_FIELDS))
+        return self.model_dump(
+            mode="json", exclude=set(_PATH_FIELDS | _DETECTION_FIELDS | {"detector_version"})
+        )

@@ -8,6 +8,7 @@ no answer beyond rounding; OpenCV then needs 0.6 of the time.
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -69,6 +70,11 @@ def live_channels(kernels: _Weights, biases: _Weights) -> npt.NDArray[np.bool_]:
     if not live.any():
         live[0] = True
     return live
+
+
+def caffemodel(layers: Mapping[str, tuple[_Weights, _Weights]]) -> bytes:
+    """A Caffe model file of convolutions: name → (K, C, H, W) kernels and (K,) biases."""
+    return b"".join(_layer_weights(name, *values) for name, values in layers.items())
 
 
 def _words(layer: str, key: str) -> list[str]:

@@ -20,10 +20,12 @@ from PIL import Image
 from annotation.backend import assist_cli
 from annotation.backend.assist_cli import assist_command, retrain_command
 from annotation.label_studio.server import free_port
+from annotation.prelabel.settings import PrelabelSettings
 from baselines.checkpoint import read_record
 from dataset_tools.config import read_config
 from dataset_tools.core.record import Split
 from dataset_tools.pipeline import Pipeline
+from dataset_tools.weights.shipped import shipped_proposer
 
 CONFIG = """\
 name: assisted
@@ -105,6 +107,18 @@ def test_a_successor_is_trained_from_the_model_on_what_is_labelled_and_found_aga
     weights = Path(said["checkpoint"]) / "weights.safetensors"
     weights.write_bytes(weights.read_bytes()[:-1])
     assert newest(workspace) == workspace / "model"
+
+
+def test_where_nothing_is_named_the_model_that_comes_with_the_suite_assists(workspace):
+    config = read_config(workspace / "config.yaml")
+    settings = PrelabelSettings(device="cpu", calibrate_on=0)
+    build = Pipeline(config.model_copy(update={"prelabel": settings}))
+    at_hand = assist_cli._ModelsAtHand(build, None, None, "cpu")
+    assert at_hand.newest() == shipped_proposer()
+    record = read_record(shipped_proposer())
+    models = at_hand.load(at_hand.newest())
+    assert models.version == f"{record.baseline}@{record.version}"
+    assert models.calibration.elsewhere == models.proposer.calibration.curves
 
 
 def test_two_trainings_at_once_are_one_too_many(workspace):

@@ -7,6 +7,7 @@ import math
 
 import numpy as np
 import pytest
+import scipy.stats
 from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.isotonic import IsotonicRegression
@@ -14,11 +15,14 @@ from sklearn.isotonic import IsotonicRegression
 from annotation.prelabel.calibrate import (
     MIN_PROPOSALS,
     Calibration,
+    Curve,
     Rated,
     calibrate,
     calibration_error,
     held_out_errors,
     isotonic_knots,
+    rank_correlation,
+    rate_proposals,
     read_calibration,
     write_calibration,
 )
@@ -252,3 +256,48 @@ def test_reviewed_samples_count_as_photos(labelled, store):
     reviewed = [dataclasses.replace(sample, review=review) for sample in samples]
     (curve,) = calibrate(BoxProposer(), reviewed, store, limit=100, seed=0).curves
     assert curve.on_collected == 20
+
+
+def test_rank_correlation_is_spearmans_with_ties():
+    rng = np.random.default_rng(4)
+    first = np.round(rng.random(60), 1)
+    second = first + np.round(rng.normal(0, 0.3, 60), 1)
+    assert rank_correlation(first, second) == pytest.approx(scipy.stats.spearmanr(first, second).statistic)
+    assert rank_correlation([0.1, 0.2, 0.9], [1, 5, 6]) == pytest.approx(1.0)
+    assert rank_correlation([0.1, 0.2, 0.9], [3, 2, 1]) == pytest.approx(-1.0)
+
+
+@pytest.mark.parametrize(("first", "second"), [([], []), ([1], [2]), ([1, 1, 1], [1, 2, 3])])
+def test_series_that_do_not_vary_have_no_rank_correlation(first, second):
+    assert np.isnan(rank_correlation(first, second))
+
+
+def test_proposals_are_rated_on_all_labelled_pictures_that_were_not_learned_from(labelled, store):
+    samples = labelled(5)
+    seen = Seen(learned=frozenset({samples[0].group}))
+    found = rate_proposals(BoxProposer(seen), samples, store)
+    assert len(found) == 4
+    assert all(one.expected == 0.9 and 0.4 < one.real < 0.8 for one in found)
+
+
+def brought(label, real):
+    return Curve(
+        label=label,
+        expected=(0.5,),
+        real=(real,),
+        on_collected=30,
+        on_rendered=0,
+        error_before=None,
+        error_after=None,
+    )
+
+
+def test_a_curve_from_elsewhere_serves_labels_that_have_none_at_hand():
+    own = Calibration(curves=(brought(Label.FACE_MASK, 0.8),))
+    other = Calibration(curves=(brought(Label.FACE_MASK, 0.1), brought(Label.FACE, 0.2)))
+    both = own.backed_by(other)
+    assert both.rate(Label.FACE_MASK, 0.5) == (0.8, "calibrated")
+    assert both.rate(Label.FACE, 0.5) == (0.2, "calibrated_elsewhere")
+    assert both.rate(Label.STRAP, 0.5) == (0.5, "expected_iou")
+    assert both.summary()["sha256"] != own.summary()["sha256"]
+    assert "elsewhere" not in own.summary()

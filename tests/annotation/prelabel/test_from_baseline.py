@@ -36,7 +36,7 @@ def make_checkpoint(make_sample, store, tmp_path):
         )
         labelled = [dataclasses.replace(sample, instances=human)]
         directory = store.root / "manifests" / "split-1"
-        stage = PrelabelStage(PrelabelSettings(), 0)
+        stage = PrelabelStage(PrelabelSettings(checkpoint="none"), 0)
         run_stage(stage, shards_of_items(labelled, 8), directory, key="1", parent_key="", images=store)
         settings = TrainSettings(
             steps=1,

@@ -18,6 +18,8 @@ from dataset_tools.core.record import Face, Instance
 from dataset_tools.core.stage import run_stage, shards_of_items
 from dataset_tools.core.workspace import stage_key
 
+NOBODY = PrelabelSettings(checkpoint="none")
+
 
 class FakeProposer:
     """Proposes the lower half of every face box with a hole, sure of 0.9 inside."""
@@ -44,7 +46,7 @@ class FakeProposer:
 
 
 def run(samples, store, folder, settings=None, proposer=None, calibration=None):
-    stage = PrelabelStage(settings or PrelabelSettings(), 0, proposer, calibration)
+    stage = PrelabelStage(settings or NOBODY, 0, proposer, calibration)
     stage = pickle.loads(pickle.dumps(stage))
     run_stage(stage, shards_of_items(samples, 8), folder, key="k", parent_key="", images=store)
     return Manifest(folder)
@@ -80,9 +82,11 @@ def test_earlier_proposals_are_replaced(make_sample, store, tmp_path):
     assert {item.drawn_by for item in found.instances} == {"model:fake@1"}
 
 
-def test_without_a_checkpoint_everything_passes_untouched(make_sample, store, tmp_path):
+@pytest.mark.parametrize("word", ["none", None])
+def test_without_a_checkpoint_everything_passes_untouched(make_sample, store, tmp_path, word):
     sample = make_sample(instances=())
-    assert list(run([sample], store, tmp_path / "m").samples()) == [sample]
+    settings = PrelabelSettings(checkpoint=word)
+    assert list(run([sample], store, tmp_path / "m", settings).samples()) == [sample]
 
 
 def test_a_picture_that_is_gone_becomes_a_rejection(make_sample, store, tmp_path):
@@ -99,7 +103,7 @@ def test_the_model_and_the_thresholds_decide_the_manifest_and_its_folder_does_no
     assert PrelabelStage(elsewhere, 0, FakeProposer()).config == config
     assert config["weights_sha256"] == "ab" * 32
     assert PrelabelStage(PrelabelSettings(min_confidence=0.9), 0, FakeProposer()).config != config
-    assert PrelabelStage(PrelabelSettings(), 0).config != config
+    assert PrelabelStage(NOBODY, 0).config != config
 
 
 def probability(*values: float) -> np.ndarray:
@@ -178,6 +182,37 @@ def test_a_label_without_a_curve_keeps_what_the_model_expects():
     assert (found.confidence, found.attribute("confidence_from")) == (pytest.approx(0.8), "expected_iou")
 
 
+class CalibratedProposer(FakeProposer):
+    """Brings along what it was calibrated to where it was made."""
+
+    def __init__(self, calibration):
+        self.calibration = calibration
+
+
+def test_without_labelled_pictures_the_calibration_that_a_model_brings_along_counts(
+    make_sample, store, tmp_path
+):
+    proposer = CalibratedProposer(Calibration(curves=(curve(),)))
+    made_here = Calibration(curves=(curve(real=(0.3, 0.3)),))
+    found = {}
+    for name, own in (("not made", None), ("nothing to make it of", Calibration()), ("made", made_here)):
+        manifest = run([make_sample(instances=())], store, tmp_path / name, None, proposer, own)
+        (instance,) = next(manifest.samples()).instances
+        found[name] = (instance.attribute("confidence_from"), instance.confidence)
+    assert found["not made"] == found["nothing to make it of"]
+    assert found["not made"][0] == "calibrated_elsewhere" and 0.3 < found["not made"][1] < 0.6
+    assert found["made"] == ("calibrated", 0.3)
+    assert PrelabelStage(NOBODY, 0, proposer).needs_calibration
+    plain = PrelabelStage(NOBODY, 0, FakeProposer()).config
+    assert PrelabelStage(NOBODY, 0, proposer).config != plain
+
+
+def test_a_calibration_brought_along_is_not_of_several_looks():
+    settings = PrelabelSettings(test_time_augment=True)
+    proposer = CalibratedProposer(Calibration(curves=(curve(),)))
+    assert PrelabelStage(settings, 0, proposer).rating is None
+
+
 def test_the_least_confidence_is_of_the_calibrated_value():
     proposal = Proposal(Label.FACE_MASK, probability(0.9, 0.9, 0.9, 0.9))
     settings = PrelabelSettings(min_area_px=1, min_confidence=0.55)
@@ -198,7 +233,7 @@ def test_the_calibration_decides_the_manifest():
     assert len(set(digests)) == 3
     assert [stage.needs_calibration for stage in stages] == [True, False, False]
     assert not PrelabelStage(PrelabelSettings(calibrate_on=0), 0, FakeProposer()).needs_calibration
-    assert not PrelabelStage(PrelabelSettings(), 0).needs_calibration
+    assert not PrelabelStage(NOBODY, 0).needs_calibration
 
 
 def test_several_looks_are_another_model_and_say_how_much_they_disagree(make_sample, store, tmp_path):
@@ -230,4 +265,4 @@ def test_the_stage_makes_the_calibration_that_it_needs(make_sample, store, tmp_p
     assert (found.label, found.on_collected, found.on_rendered) == (Label.FACE_MASK, 20, 0)
     few = PrelabelStage(PrelabelSettings(calibrate_on=19), 0, FakeProposer())
     assert few.calibrate(truths, store) == Calibration()
-    assert PrelabelStage(PrelabelSettings(), 0).calibrate(truths, store) == Calibration()
+    assert PrelabelStage(NOBODY, 0).calibrate(truths, store) == Calibration()
