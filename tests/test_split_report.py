@@ -133,6 +133,7 @@ def build(versioned, tmp_path) -> Any:
             Image.fromarray(pixels).save(folder / f"{number:02d}.png")
         source = {"type": "folder", "name": "photos", "path": "photos", "licence": "CC0-1.0"}
         config = {"name": "toy", "crawl": {"sources": [source]}, "split": split}
+        config["prelabel"] = {"checkpoint": "none"}  # nobody proposes, so nothing waits for a calibration
         (tmp_path / "config.yaml").write_text(yaml.safe_dump(config))
         pipeline = Pipeline(read_config(tmp_path / "config.yaml"))
         pipeline.run("crawl")
