@@ -350,9 +350,13 @@ def _completed(order: Order, about: About) -> About:
 
 
 def _figures(record: DetectorRecord) -> tuple[Measure, ...]:
+    kept_apart = int(record.figures.get("pictures", 0))
     return tuple(
         Measure(
-            what=what.replace("_", " "), data="photos kept from training", items=record.photos, value=value
+            what=what.replace("_", " "),
+            data="pictures of photos kept from training",
+            items=kept_apart,
+            value=value,
         )
         for what, value in record.figures.items()
         if what != "pictures"
