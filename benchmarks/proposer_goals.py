@@ -36,6 +36,7 @@ from dataset_tools.core.masks import union
 from dataset_tools.core.record import Sample, Split
 from dataset_tools.core.seeds import derive_seed
 from dataset_tools.core.settings import parse_settings
+from dataset_tools.filter.faces import by_size, joined, pair_up
 from dataset_tools.filter.models import load_finder
 from dataset_tools.filter.settings import FilterSettings
 from dataset_tools.pipeline import Pipeline
@@ -201,9 +202,10 @@ def false_masks(proposer: BaselineProposer, folder: Path) -> tuple[int, int]:
 
 
 def boxes_of(rgb: np.ndarray) -> list[tuple[float, float, float, float]]:
-    """Faces as the build's detection finds them, best score first."""
-    found = load_finder(FINDING).candidates(rgb)
-    return [one.face.box_xyxy for one in found if one.face.score >= FINDING.min_score]
+    """Faces as the filter leaves them, the largest first."""
+    faces = [one.face for one in load_finder(FINDING).candidates(rgb)]
+    found = [joined(faces, pair) for pair in pair_up(faces, FINDING.min_score)]
+    return [face.box_xyxy for face in sorted(found, key=by_size)]
 
 
 def interval(values: Sequence[float]) -> Interval:
