@@ -58,16 +58,9 @@ from dataset_tools.core.record import Split
 __all__ = ["TrainResult", "TrainSettings", "train"]
 
 # Settings that may change between a run and its continuation: they decide no training step.
-_FREE_TO_CHANGE = {
-    "steps",
-    "epochs",
-    "patience",
-    "device",
-    "num_workers",
-    "kept_mib",
-    "checkpoint_every_steps",
-    "compiled",
-}
+_FREE_TO_CHANGE = frozenset(
+    ["steps", "epochs", "patience", "device", "num_workers", "kept_mib", "checkpoint_every_steps", "compiled"]
+)
 _MOST_WORKERS = 8
 _STEPS_WORTH_COMPILING = 1000  # compiling takes a minute or two
 

@@ -23,8 +23,9 @@ import cv2
 import numpy as np
 import report
 
+from dataset_tools.core.anchors import anchors_cxcywh
 from dataset_tools.core.images import RgbImage, decode_photo
-from dataset_tools.filter.aizoo import AizooDetector, anchors_cxcywh
+from dataset_tools.filter.aizoo import AizooDetector
 from dataset_tools.filter.models import load_finder
 from dataset_tools.filter.settings import FilterSettings
 

@@ -9,14 +9,13 @@ import torch
 
 from baselines.detection.boxes import Detections, true_boxes
 from baselines.detection.scores import average_precision
-from baselines.ssd.anchors import INPUT_SIDE_PX, anchors_cxcywh, decode_boxes
 from baselines.ssd.loss import IGNORED
 from baselines.ssd.network import SsdNetwork
 from baselines.ssd.photos import FacePhoto
 from baselines.ssd.settings import CLASSES
+from dataset_tools.core.anchors import INPUT_SIDE_PX, NMS_IOU, anchors_cxcywh, decode_boxes
 from dataset_tools.core.images import RgbImage
 
-NMS_IOU = 0.4
 LEAST_SCORE = 0.05
 SURE_SCORE = 0.5
 
@@ -42,10 +41,10 @@ def finder(network: SsdNetwork, least_score: float = LEAST_SCORE) -> Find:
         boxes = decode_boxes(offsets[0][likely].numpy(), anchors_cxcywh()[likely.numpy()])
         height, width = rgb.shape[:2]
         scale = np.array([width, height, width, height], dtype=np.float32)
-        pixels = np.clip(boxes, 0, 1) * scale
+        pixels = (np.clip(boxes, 0, 1) * scale).astype(np.float32)
         kept = nms(torch.from_numpy(pixels), scores[likely], NMS_IOU).numpy()
         names = tuple(CLASSES[int(index)].value for index in classes[likely].numpy()[kept])
-        return Detections(pixels[kept].astype(np.float32), scores[likely].numpy()[kept], names)
+        return Detections(pixels[kept], scores[likely].numpy()[kept], names)
 
     return find
 

@@ -9,7 +9,8 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from baselines.ssd.anchors import Floats, anchors_cxcywh, encode_boxes, match
+from baselines.ssd.anchors import match
+from dataset_tools.core.anchors import AnyFloats, anchors_cxcywh, encode_boxes
 
 BACKGROUND = -1
 IGNORED = -2
@@ -25,7 +26,7 @@ class Targets:
     offsets: torch.Tensor
 
 
-def targets_of(scenes: Sequence[tuple[Floats, npt.NDArray[np.int64]]]) -> Targets:
+def targets_of(scenes: Sequence[tuple[AnyFloats, npt.NDArray[np.int64]]]) -> Targets:
     """Targets of a batch.
 
     Args:

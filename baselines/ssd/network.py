@@ -14,7 +14,7 @@ from typing import cast
 import torch
 from torch import nn
 
-from baselines.ssd.anchors import ANCHORS_PER_CELL, BOX_NUMBERS, GRID_SIDES
+from dataset_tools.core.anchors import ANCHORS_PER_CELL, BOX_NUMBERS, GRID_SIDES
 
 WIDTHS = (32, 64, 64, 64, 128, 128, 64, 64)
 HEAD_WIDTH = 64

@@ -13,10 +13,10 @@ from itertools import pairwise
 import numpy as np
 import numpy.typing as npt
 
-from baselines.ssd.anchors import INPUT_SIDE_PX
 from baselines.ssd.loss import IGNORED
 from baselines.ssd.photos import FacePhoto
 from baselines.ssd.tones import toned
+from dataset_tools.core.anchors import INPUT_SIDE_PX
 from dataset_tools.core.images import RgbImage
 
 Floats = npt.NDArray[np.float32]

@@ -8,7 +8,6 @@ without dead channels), OpenVINO 15.9 (12.1), LiteRT 17.5; batches of 8 gain not
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,22 +16,19 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from dataset_tools.core.anchors import (
+    INPUT_SIDE_PX,
+    NMS_IOU,
+    AnyFloats,
+    Floats,
+    anchors_cxcywh,
+    decode_boxes,
+)
 from dataset_tools.core.images import RgbImage
 from dataset_tools.core.labels import Wearing
 from dataset_tools.filter.slim_caffe import read_slim_network
 
-Floats = npt.NDArray[np.float64]
-AnyFloats = npt.NDArray[np.floating[Any]]
-
 DETECTOR_NAME = "aizoo-ssd260@1"
-INPUT_SIDE_PX = 260
-NMS_IOU = 0.4  # published picture inference
-
-GRID_SIDES = (33, 17, 9, 5, 3)
-_ANCHOR_SIZES = ((0.04, 0.056), (0.08, 0.11), (0.16, 0.22), (0.32, 0.45), (0.64, 0.72))
-_RATIOS = (1.0, 0.62, 0.42)
-_CENTRE_VARIANCE = 0.1
-_SIZE_VARIANCE = 0.2
 _CLASSES = (Wearing.MASKED, Wearing.UNMASKED)  # class ids 0 and 1
 OUTPUTS = ("loc_branch_concat", "cls_branch_concat")
 
@@ -65,41 +61,6 @@ class FaceDetector(Protocol):
 
     def detect(self, image_rgb: RgbImage, min_score: float = 0.5) -> tuple[DetectedFace, ...]:
         """Faces of a (H, W, 3) uint8 RGB picture, best score first; those at or below `min_score` are not."""
-
-
-@functools.cache
-def anchors_cxcywh() -> Floats:
-    """The (5972, 4) anchors: centre x, centre y, width, height as fractions of the picture.
-
-    Levels from fine to coarse; cells row by row; in a cell: both sizes at ratio 1, then the first size at
-    ratios 0.62 and 0.42 (width = size * sqrt(ratio), height = size / sqrt(ratio)).
-    """
-    levels = []
-    for side, (small, large) in zip(GRID_SIDES, _ANCHOR_SIZES, strict=True):
-        shapes = [(small, small), (large, large)]
-        shapes += [(small * ratio**0.5, small / ratio**0.5) for ratio in _RATIOS[1:]]
-        steps = (np.arange(side) + 0.5) / side
-        rows, columns = np.meshgrid(steps, steps, indexing="ij")
-        centres = np.stack([columns.ravel(), rows.ravel()], axis=1)
-        cells = np.concatenate(
-            [np.repeat(centres, len(shapes), axis=0), np.tile(shapes, (side * side, 1))], axis=1
-        )
-        levels.append(cells)
-    table: Floats = np.concatenate(levels)
-    table.setflags(write=False)
-    return table
-
-
-def decode_boxes(offsets: Floats, anchors: Floats) -> Floats:
-    """Boxes as (N, 4) x0, y0, x1, y1 fractions of the picture, not clipped.
-
-    Args:
-        offsets: (N, 4) network output.
-        anchors: (N, 4) centre x, centre y, width, height.
-    """
-    centres = anchors[:, :2] + offsets[:, :2] * _CENTRE_VARIANCE * anchors[:, 2:]
-    sizes = anchors[:, 2:] * np.exp(offsets[:, 2:] * _SIZE_VARIANCE)
-    return np.concatenate([centres - sizes / 2, centres + sizes / 2], axis=1)
 
 
 def suppress(boxes_xyxy: Floats, scores: Floats, iou_threshold: float = NMS_IOU) -> npt.NDArray[np.intp]:

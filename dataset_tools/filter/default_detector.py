@@ -17,10 +17,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from dataset_tools.core.anchors import ANCHORS_PER_CELL, BOX_NUMBERS, GRID_SIDES, INPUT_SIDE_PX
 from dataset_tools.core.errors import DataError
 from dataset_tools.core.images import RgbImage
 from dataset_tools.core.labels import Wearing
-from dataset_tools.filter.aizoo import GRID_SIDES, INPUT_SIDE_PX, OUTPUTS, DetectedFace, run_network
+from dataset_tools.filter.aizoo import OUTPUTS, DetectedFace, run_network
 from dataset_tools.filter.slim_caffe import caffemodel
 
 SHIPPED_WEIGHTS = (
@@ -31,7 +32,6 @@ NAME = "maskset-ssd260"
 _WIDTHS = (32, 64, 64, 64, 128, 128, 64, 64)  # of the eight convolutions of the backbone
 _POOLED_AFTER = 6  # the first so many
 _HEAD_WIDTH = 64
-_ANCHORS = 4
 _VERSION_DIGITS = 12
 
 _Floats = npt.NDArray[np.float32]
@@ -132,9 +132,9 @@ def _shapes(classes: int) -> dict[str, tuple[int, int, int, int]]:
         for index, (width, before) in enumerate(zip(_WIDTHS, inputs, strict=True))
     }
     for level, width in enumerate(_WIDTHS[-len(GRID_SIDES) :]):
-        for branch, numbers in (("cls", classes), ("loc", 4)):
+        for branch, numbers in (("cls", classes), ("loc", BOX_NUMBERS)):
             shapes[f"{branch}_{level}_insert_conv2d"] = (_HEAD_WIDTH, width, 3, 3)
-            shapes[f"{branch}_{level}_conv"] = (_ANCHORS * numbers, _HEAD_WIDTH, 3, 3)
+            shapes[f"{branch}_{level}_conv"] = (ANCHORS_PER_CELL * numbers, _HEAD_WIDTH, 3, 3)
     return shapes
 
 
@@ -154,10 +154,12 @@ def prototxt(classes: int) -> str:
     ends: dict[str, list[str]] = {"cls": [], "loc": []}
     for level in range(len(GRID_SIDES)):
         features = f"conv2d_{len(_WIDTHS) - len(GRID_SIDES) + level}"
-        for branch, numbers in (("cls", classes), ("loc", 4)):
+        for branch, numbers in (("cls", classes), ("loc", BOX_NUMBERS)):
             stem, insert = f"{branch}_{level}", f"{branch}_{level}_insert_conv2d"
             lines += _convolution(insert, features, _HEAD_WIDTH, pad=1, is_rectified=True)
-            lines += _convolution(f"{stem}_conv", insert, _ANCHORS * numbers, pad=1, is_rectified=False)
+            lines += _convolution(
+                f"{stem}_conv", insert, ANCHORS_PER_CELL * numbers, pad=1, is_rectified=False
+            )
             order = "permute_param { order: 0 order: 2 order: 3 order: 1 }"
             lines.append(_layer(f"{stem}_permute", "Permute", [f"{stem}_conv"], f"{stem}_permute", order))
             shape = f"reshape_param {{ shape {{ dim: 0 dim: -1 dim: {numbers} }} }}"

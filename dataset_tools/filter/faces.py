@@ -58,7 +58,8 @@ class FaceFinder:
         candidate_score: detections below are not recorded.
         landmarker_score: score of faces that only the landmarker found; MediaPipe Tasks tells no more.
         landmark_px: smaller faces that lack landmarks get no closer look.
-        unconfirmed: what the score of a detection is multiplied by where a closer look found no landmarks.
+        unconfirmed: what the score of a detection is multiplied by that the landmarker, where there is one,
+            does not confirm: it found no landmarks on it, or the box is too small for a closer look.
     """
 
     detector: FaceDetector | None
@@ -120,9 +121,10 @@ class FaceFinder:
         closer = list(detected)
         for first, second in pair_up([one.face for one in detected + seen], 0.0):
             face = detected[first].face if first < len(detected) else None
-            if face is None or second is not None or shorter_side_px(face.box_xyxy) < self.landmark_px:
+            if face is None or second is not None:
                 continue
-            mesh = find_in_box(self.landmarker, image_rgb, face.box_xyxy)
+            is_small = shorter_side_px(face.box_xyxy) < self.landmark_px
+            mesh = None if is_small else find_in_box(self.landmarker, image_rgb, face.box_xyxy)
             seen_face = _doubted(face, self.unconfirmed) if mesh is None else _with_landmarks(face, mesh)
             closer[first] = Candidate(seen_face, detected[first].inside)
         return closer

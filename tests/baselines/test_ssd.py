@@ -15,7 +15,7 @@ import torch
 from torch import nn
 
 from baselines.detection.boxes import Detections, true_boxes
-from baselines.ssd.anchors import anchors_cxcywh, decode_boxes, encode_boxes, match
+from baselines.ssd.anchors import match
 from baselines.ssd.finding import finder
 from baselines.ssd.loss import BACKGROUND, IGNORED, detection_loss, targets_of
 from baselines.ssd.network import SsdNetwork, folded, named_layers
@@ -25,6 +25,7 @@ from baselines.ssd.scenes import SceneMaker
 from baselines.ssd.scoring import Answer, box_figures, photo_figures, wrong_answers
 from baselines.ssd.settings import DetectorTraining
 from baselines.ssd.train import fit, pictures_of, train_detector
+from dataset_tools.core.anchors import anchors_cxcywh, decode_boxes, encode_boxes
 from dataset_tools.core.errors import DataError
 from dataset_tools.core.images import ImageStore
 from dataset_tools.core.labels import Label, Wearing
@@ -32,7 +33,6 @@ from dataset_tools.core.manifest import Manifest, write_header, write_shard
 from dataset_tools.core.masks import mask_to_rle
 from dataset_tools.core.progress import silent
 from dataset_tools.core.record import Face, Instance, Provenance, Sample, sample_id
-from dataset_tools.filter import aizoo
 
 # num_output of every convolution of the published prototxt with the channels it reads, all 3x3 with bias.
 PUBLISHED_BACKBONE = [(3, 32), (32, 64), (64, 64), (64, 64), (64, 128), (128, 128), (128, 64), (64, 64)]
@@ -51,10 +51,6 @@ def test_with_two_classes_it_has_the_published_layers_and_1011384_parameters() -
     assert count == sum(9 * inputs * outputs + outputs for inputs, outputs in published) == 1_011_384
     # One class more: 4 more outputs of 9 * 64 weights and an offset on each of five levels.
     assert sum(p.numel() for p in folded(SsdNetwork(3)).parameters()) == count + 5 * 4 * (9 * 64 + 1)
-
-
-def test_anchors_are_those_of_the_room_that_runs_the_network() -> None:
-    np.testing.assert_allclose(anchors_cxcywh(), aizoo.anchors_cxcywh(), rtol=1e-6)
 
 
 def test_each_map_of_the_network_answers_for_its_own_anchors() -> None:
@@ -103,8 +99,6 @@ def test_decoding_undoes_encoding() -> None:
     boxes = np.concatenate([low, low + random.uniform(0.02, 0.3, (5972, 2))], axis=1).astype(np.float32)
     offsets = encode_boxes(boxes, anchors_cxcywh())
     np.testing.assert_allclose(decode_boxes(offsets, anchors_cxcywh()), boxes, atol=1e-5)
-    theirs = aizoo.decode_boxes(offsets.astype(np.float64), aizoo.anchors_cxcywh())
-    np.testing.assert_allclose(theirs, boxes, atol=1e-5)
 
 
 def test_every_face_has_an_anchor_even_the_smallest() -> None:

@@ -8,12 +8,11 @@ import pytest
 from PIL import Image
 
 from dataset_tools import weights
+from dataset_tools.core.anchors import anchors_cxcywh, decode_boxes
 from dataset_tools.core.errors import WeightsUnavailable
 from dataset_tools.core.labels import Wearing
 from dataset_tools.filter.aizoo import (
     AizooDetector,
-    anchors_cxcywh,
-    decode_boxes,
     decode_faces,
     suppress,
 )

@@ -14,10 +14,11 @@ import torch
 from baselines.ssd.finding import finder
 from baselines.ssd.record import DetectorRecord, load_network
 from dataset_tools import weights
+from dataset_tools.core.anchors import INPUT_SIDE_PX
 from dataset_tools.core.errors import DataError, WeightsUnavailable
 from dataset_tools.core.labels import Wearing
 from dataset_tools.core.record import Face
-from dataset_tools.filter.aizoo import DETECTOR_NAME, INPUT_SIDE_PX, OUTPUTS
+from dataset_tools.filter.aizoo import DETECTOR_NAME, OUTPUTS
 from dataset_tools.filter.calibrate import observe
 from dataset_tools.filter.default_detector import NAME, SHIPPED_WEIGHTS, DefaultDetector, read_facts
 from dataset_tools.filter.detect import DetectStage
@@ -193,3 +194,19 @@ def test_a_face_that_the_landmarker_does_not_see_must_be_surer(
         for factor in (1.0, 0.65)
     )
     assert doubted == pytest.approx(0.65 * plain, abs=1e-4)
+
+
+def test_a_box_too_small_for_a_closer_look_is_not_confirmed_either(
+    shipped: DefaultDetector, astronaut_rgb: np.ndarray
+) -> None:
+    class Blind:
+        name = "blind@1"
+
+        def find(self, image_rgb: np.ndarray) -> list[np.ndarray]:
+            return []
+
+    def scores(factor: float) -> list[float]:
+        finder = FaceFinder(shipped, Blind(), landmark_px=10_000, unconfirmed=factor)
+        return [one.face.score for one in finder.candidates(astronaut_rgb)]
+
+    assert scores(0.65) == pytest.approx([0.65 * one for one in scores(1.0)], abs=1e-4)
