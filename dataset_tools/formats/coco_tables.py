@@ -1,11 +1,18 @@
-"""The tables of a COCO file as untrusted input: every entry is checked, and a bad one costs only itself."""
+"""The tables of a COCO file as untrusted input: every entry is checked, and a bad one costs only itself.
+
+Nothing of a file stays in memory but numbers (see `coco_index`): its bytes are walked once to the end, then
+pictures are read again one after the other, and their annotations when their labels are asked for.
+"""
 
 from __future__ import annotations
 
 import math
+from array import array
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from heapq import merge
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +24,7 @@ from dataset_tools.core.reasons import Reason
 from dataset_tools.core.record import Instance, Pairs, Split, sorted_pairs
 from dataset_tools.core.segmentation import decode_segmentation
 from dataset_tools.core.text import storable
+from dataset_tools.formats.coco_index import CocoIndex, PictureRows, Row, identity, unpack
 from dataset_tools.formats.entries import (
     fact_text,
     read_confidence,
@@ -25,14 +33,15 @@ from dataset_tools.formats.entries import (
     split_of,
     stated_size,
 )
-from dataset_tools.formats.reading import ReadOptions, check_size, read_json
+from dataset_tools.formats.json_tables import Entry, JsonFile, TableWalk
+from dataset_tools.formats.reading import ReadOptions, check_size
 
 _LARGEST = 2**63  # of a whole number that is kept as an attribute
 
 
 @dataclass(frozen=True, slots=True)
 class CocoAnnotation:
-    """One annotation as listed: either its label and segmentation, or why it is lost.
+    """One annotation: either its label and segmentation, or why it is lost.
 
     Attributes:
         id: of the instance it becomes: "a<annotation id>" unless this suite wrote the file; for a faulty one
@@ -40,7 +49,7 @@ class CocoAnnotation:
         label: None when `fault` is set.
         segmentation: as parsed, decoded only when the picture's size is known.
         drawn_by, confidence, face, attributes: of the instance.
-        fault: found while listing.
+        fault: found without decoding the mask.
     """
 
     id: str
@@ -54,26 +63,67 @@ class CocoAnnotation:
 
 
 @dataclass(frozen=True, slots=True)
+class CocoFile:
+    """What the labels of all pictures of a file have in common.
+
+    Attributes:
+        source: the file.
+        labels: category id -> label, None for one left out on purpose.
+        options: what the user says.
+    """
+
+    source: JsonFile
+    labels: Mapping[str, Label | None] = field(repr=False)
+    options: ReadOptions = field(repr=False)
+
+    def annotations(self, rows: list[Row]) -> Iterator[tuple[dict[str, Any], CocoAnnotation]]:
+        """These annotations read anew, without those left out on purpose; each with its entry.
+
+        Raises:
+            ItemFault: `json`, the file is not what it was.
+        """
+        entries = self.source.load([(row.start, row.start + row.length) for row in rows])
+        for row, entry in zip(rows, entries, strict=True):
+            item = _annotation(
+                f"annotations[{row.number}]", entry, self.labels, row.is_repeated, self.options
+            )
+            if item is not None:
+                yield entry, item
+
+
+@dataclass(frozen=True, slots=True)
 class CocoLabels:
     """All annotations of one picture.
 
     Attributes:
         split: fixed part of the published dataset.
         stated_hw: picture size the file states, or None.
-        annotations: in file order.
+        file: that they stand in.
+        rows: where they stand there, packed.
         is_complete: False when the file marks them as proposals.
     """
 
     split: Split
     stated_hw: tuple[int, int] | None
-    annotations: tuple[CocoAnnotation, ...]
+    file: CocoFile
+    rows: bytes = field(repr=False)  # the file is known by its content
     is_complete: bool = True
+
+    @property
+    def annotations(self) -> tuple[CocoAnnotation, ...]:
+        """In file order, read anew.
+
+        Raises:
+            ItemFault: `json`, the file is not what it was.
+        """
+        return tuple(item for _, item in self.file.annotations(unpack(self.rows)))
 
     def read(self, size_hw: tuple[int, int], limits: ImageLimits) -> Labels:
         """Good annotations as instances, bad ones as faults.
 
         Raises:
-            ItemFault: `size_mismatch`, the file was made for a picture of another size.
+            ItemFault: `size_mismatch`, the file was made for a picture of another size; `json`, it is not
+                what it was.
         """
         check_size(self.stated_hw, size_hw)
         instances: list[Instance] = []
@@ -138,49 +188,111 @@ class Stray:
     is_lost: bool = True
 
 
-def read_tables(path: Path) -> dict[str, list[Any]]:
-    """The tables `images`, `annotations`, `categories` and `licenses` of a COCO file, entries unchecked.
+@dataclass(frozen=True, slots=True)
+class CocoTables:
+    """A COCO file that was walked to its end.
+
+    Attributes:
+        source: the file.
+        images_at: byte at which the list `images` begins.
+        categories: that table, entries unchecked.
+        licences: licence id -> name.
+    """
+
+    source: JsonFile
+    images_at: int
+    categories: list[Any]
+    licences: dict[str, str]
+
+    def images(self) -> Iterator[Any]:
+        """The entries of that table, read anew.
+
+        Raises:
+            ItemFault: `json`, the file is not what it was.
+        """
+        return self.source.entries(self.images_at)
+
+
+def walk_tables(
+    path: Path, on_image: Callable[[Entry], None], on_annotation: Callable[[Entry], None]
+) -> CocoTables:
+    """The small tables of a COCO file.
+
+    Args:
+        path: of the file.
+        on_image, on_annotation: take the entries of the large tables as they stream by, unchecked.
 
     Raises:
         ItemFault: not to be read, not JSON, nested too deep, a key twice in one object, or no such tables.
     """
-    content = read_json(path)
-    if not isinstance(content, dict):
-        raise ItemFault(Reason.SCHEMA, f"a COCO file is a JSON object, found {type(content).__name__}")
-    tables: dict[str, list[Any]] = {}
-    for table in ("images", "annotations", "categories", "licenses"):
-        rows = content.get(table, [] if table == "licenses" else None)
-        if not isinstance(rows, list):
+    categories: list[Any] = []
+    licences: dict[str, str] = {}
+    walk = TableWalk(path)
+    for entry in walk:
+        if entry.table == "annotations":
+            on_annotation(entry)
+        elif entry.table == "images":
+            on_image(entry)
+        elif entry.table == "categories":
+            categories.append(entry.value)
+        elif entry.table == "licenses" and isinstance(entry.value, dict):
+            name = str(entry.value.get("name") or entry.value.get("url") or "")
+            licences[identity(entry.value.get("id"))] = name
+    places = {"licenses": 0, **walk.places}
+    found = {table: places.get(table) for table in ("images", "annotations", "categories", "licenses")}
+    for table, place in found.items():
+        if place is None:
             raise ItemFault(Reason.SCHEMA, f"no list {table!r}")
-        tables[table] = rows
-    return tables
+    return CocoTables(walk.file, found["images"] or 0, categories, licences)
 
 
-def check_tables(
-    tables: dict[str, list[Any]], options: ReadOptions, split: Split
-) -> Iterator[CocoPicture | Stray]:
-    """Every picture of the tables in their order, then what belongs to none.
+def read_pictures(path: Path, options: ReadOptions, split: Split) -> Iterator[CocoPicture | Stray]:
+    """Every picture of a COCO file in its order, then what belongs to none.
 
     Args:
-        tables: of `read_tables`.
+        path: of the file.
         options: what the user says.
         split: of pictures for which the file states none.
+
+    Raises:
+        ItemFault: as `walk_tables`, before the first picture; `json`, the file is not what it was.
     """
-    grouped, strays = _group(tables, options)
-    licences = {
-        identity(entry.get("id")): storable(str(entry.get("name") or entry.get("url") or "").strip())
-        for entry in tables["licenses"]
-        if isinstance(entry, dict)
-    }
-    seen: set[str] = set()
-    for index, entry in enumerate(tables["images"]):
-        yield _picture(index, entry, grouped, licences, seen, split)
-    yield from strays
+    tables, file, rows, odd = _indexed(path, options)
+    licences = {number: storable(name.strip()) for number, name in tables.licences.items()}
+    for number, entry in enumerate(tables.images()):
+        yield _picture(number, entry, file, rows, licences, split)
+    # By their place in `annotations`.
+    for _, stray in merge(_dangling(rows), _odd(odd, file, rows), key=itemgetter(0)):
+        yield stray
 
 
-def identity(value: Any) -> str:
-    """Text form of an id; 0 is an id, but True, 1.5, null and lists are not."""
-    return storable(str(value)) if type(value) is int or (isinstance(value, str) and value) else ""
+def _indexed(path: Path, options: ReadOptions) -> tuple[CocoTables, CocoFile, PictureRows, array[int]]:
+    """All that is kept of a file; last, where the annotations stand whose area or box cannot be."""
+    index, odd = CocoIndex(), array("Q")
+
+    def add_annotation(entry: Entry) -> None:
+        index.add_annotation(entry)
+        if isinstance(entry.value, dict) and any(_wrong_measures("", entry.value)):
+            odd.append(entry.number)
+
+    tables = walk_tables(path, index.add_image, add_annotation)
+    labels = labels_by_category(tables.categories, options)
+    return tables, CocoFile(tables.source, labels, options), index.sort(labels), odd
+
+
+def _dangling(rows: PictureRows) -> Iterator[tuple[int, Stray]]:
+    for index, is_nameless in zip(rows.dangling, rows.is_nameless, strict=True):
+        where = f"annotations[{index}]"
+        reason = Reason.SCHEMA if is_nameless else Reason.DANGLING_REFERENCE
+        yield index, Stray(where, Fault(reason, f"{where} names no picture of the file"))
+
+
+def _odd(indexes: Iterable[int], file: CocoFile, rows: PictureRows) -> Iterator[tuple[int, Stray]]:
+    for row in rows.of_annotations(indexes):
+        for entry, item in file.annotations([row]):
+            if item.fault is None:
+                for stray in _wrong_measures(f"annotations[{row.number}]", entry):
+                    yield row.number, stray
 
 
 def labels_by_category(entries: list[Any], options: ReadOptions) -> dict[str, Label | None]:
@@ -198,64 +310,40 @@ def labels_by_category(entries: list[Any], options: ReadOptions) -> dict[str, La
 
 
 def _picture(
-    index: int,
-    entry: Any,
-    grouped: dict[str, list[CocoAnnotation]],
-    licences: dict[str, str],
-    seen: set[str],
-    split: Split,
+    index: int, entry: Any, file: CocoFile, rows: PictureRows, licences: dict[str, str], split: Split
 ) -> CocoPicture:
     where, fault, stated_hw = f"images[{index}]", None, None
     entry = entry if isinstance(entry, dict) else {}
     number, name = identity(entry.get("id")), entry.get("file_name")
     if not number or not isinstance(name, str) or not name:
         name, fault = "", Fault(Reason.SCHEMA, f"{where} lacks a proper id or file_name")
-    elif number in seen:
+    elif not rows.is_first[index]:
         fault = Fault(Reason.DUPLICATE_ID, f"image id {number} stands twice in the file")
     else:
         try:
             stated_hw = stated_size(entry.get("height"), entry.get("width"))
         except ItemFault as error:
             fault = Fault(error.reason, str(error))
-        seen.add(number)
     stated = split_of(entry.get("split"))
     labels = CocoLabels(
         split if stated is Split.UNASSIGNED else stated,
         stated_hw,
-        tuple(grouped.get(number, ())),
+        file,
+        rows.of_picture(index) if number else b"",
         is_complete=entry.get("is_labelled") is not False,
     )
     licence = licences.get(identity(entry.get("license")), "")
     return CocoPicture(where, entry, name, licence, labels, fault)
 
 
-def _group(
-    tables: dict[str, list[Any]], options: ReadOptions
-) -> tuple[dict[str, list[CocoAnnotation]], list[Stray]]:
-    labels = labels_by_category(tables["categories"], options)
-    pictures = {identity(entry.get("id")) for entry in tables["images"] if isinstance(entry, dict)}
-    grouped: defaultdict[str, list[CocoAnnotation]] = defaultdict(list)
-    strays: list[Stray] = []
-    seen: set[str] = set()
-    for index, entry in enumerate(tables["annotations"]):
-        where = f"annotations[{index}]"
-        picture = identity(entry.get("image_id")) if isinstance(entry, dict) else ""
-        if not picture or picture not in pictures:
-            reason = Reason.DANGLING_REFERENCE if picture else Reason.SCHEMA
-            strays.append(Stray(where, Fault(reason, f"{where} names no picture of the file")))
-            continue
-        item = _annotation(where, entry, labels, seen, options)
-        if item is not None:
-            grouped[picture].append(item)
-            if item.fault is None:
-                strays.extend(_wrong_measures(where, entry))
-    return dict(grouped), strays
-
-
 def _annotation(
-    where: str, entry: dict[str, Any], labels: dict[str, Label | None], seen: set[str], options: ReadOptions
+    where: str,
+    entry: dict[str, Any],
+    labels: Mapping[str, Label | None],
+    is_repeated: bool,
+    options: ReadOptions,
 ) -> CocoAnnotation | None:
-    """One entry as listed; None when its category is left out on purpose."""
+    """One entry; None when its category is left out on purpose."""
     number, category = identity(entry.get("id")), identity(entry.get("category_id"))
     if not number:
         return CocoAnnotation(where, fault=Fault(Reason.SCHEMA, f"{where} lacks a proper id"))
@@ -265,10 +353,9 @@ def _annotation(
             Reason.UNKNOWN_LABEL, f"category {said} is no known label; map its name in `categories:`"
         )
         return CocoAnnotation(where, fault=fault)
-    if number in seen:
+    if is_repeated:
         fault = Fault(Reason.DUPLICATE_ID, f"annotation id {number[:80]} stands twice in the file")
         return CocoAnnotation(where, fault=fault)
-    seen.add(number)
     label = labels[category]
     if label is None:
         return None

@@ -33,10 +33,12 @@ from dataset_tools.formats.coco import (
     image_entry,
     instance_entry,
 )
-from dataset_tools.formats.coco_tables import identity, instance_notes, labels_by_category, read_tables
+from dataset_tools.formats.coco_index import identity
+from dataset_tools.formats.coco_tables import instance_notes, labels_by_category, walk_tables
 from dataset_tools.formats.entries import licence_url, read_facts, split_of, stated_size
 from dataset_tools.formats.index_masks import decode_ids, encode_ids, paint_objects
 from dataset_tools.formats.job import ExportJob, file_name, place_picture
+from dataset_tools.formats.json_tables import Entry
 from dataset_tools.formats.places import PictureFolder, split_from_name
 from dataset_tools.formats.reading import FileContent, FoundPicture, Problem, ReadOptions, check_size
 
@@ -169,49 +171,61 @@ def read_panoptic(folder: Path, options: ReadOptions) -> Iterator[FoundPicture |
         yield Problem(folder.name, fault, is_fatal=True)
     for path in files:
         try:
-            tables = read_tables(path)
+            yield from _read_file(dataset_root(folder), path, options)
         except ItemFault as error:
             yield Problem(path.name, Fault(error.reason, str(error)), is_fatal=len(files) == 1)
-            continue
-        yield from _read_table(dataset_root(folder), path, tables, options)
 
 
-def _read_table(
-    root: Path, path: Path, tables: dict[str, list[Any]], options: ReadOptions
-) -> Iterator[FoundPicture | Problem]:
-    labels = labels_by_category(tables["categories"], options)
-    segmented: dict[str, tuple[str, dict[str, Any]]] = {}
-    for index, entry in enumerate(tables["annotations"]):
-        where = f"{path.name}: annotations[{index}]"
-        picture = identity(entry.get("image_id")) if isinstance(entry, dict) else ""
+class _Segmented:
+    """Which annotation belongs to which picture: its place is kept, not what it says.
+
+    Attributes:
+        places: picture id -> index in `annotations`, first byte, byte behind it.
+        problems: annotations that name no picture, or one that has another.
+    """
+
+    def __init__(self, file: str) -> None:
+        self.places: dict[str, tuple[int, int, int]] = {}
+        self.problems: list[Problem] = []
+        self._file = file
+
+    def add(self, entry: Entry) -> None:
+        """The next entry of `annotations`."""
+        where = f"{self._file}: annotations[{entry.number}]"
+        picture = identity(entry.value.get("image_id")) if isinstance(entry.value, dict) else ""
         if not picture:
-            yield Problem(where, Fault(Reason.SCHEMA, "names no picture"))
-        elif picture in segmented:
-            yield Problem(where, Fault(Reason.DUPLICATE_ID, f"picture {picture[:80]} stands twice"))
+            self.problems.append(Problem(where, Fault(Reason.SCHEMA, "names no picture")))
+        elif picture in self.places:
+            fault = Fault(Reason.DUPLICATE_ID, f"picture {picture[:80]} stands twice")
+            self.problems.append(Problem(where, fault))
         else:
-            segmented[picture] = (where, entry)
-    licences = {
-        identity(entry.get("id")): str(entry.get("name") or entry.get("url") or "")
-        for entry in tables["licenses"]
-        if isinstance(entry, dict)
-    }
+            self.places[picture] = (entry.number, entry.start, entry.end)
+
+
+def _read_file(root: Path, path: Path, options: ReadOptions) -> Iterator[FoundPicture | Problem]:
+    segmented = _Segmented(path.name)
+    tables = walk_tables(path, lambda entry: None, segmented.add)
+    yield from segmented.problems
+    labels = labels_by_category(tables.categories, options)
     part = path.stem.rpartition("_")[2]
     pictures = PictureFolder(root, ("images", f"images/{part}", part, ""), path.parent)
     seen: set[str] = set()
-    for index, entry in enumerate(tables["images"]):
+    for index, entry in enumerate(tables.images()):
         number = identity(entry.get("id")) if isinstance(entry, dict) else ""
-        where, annotation = segmented.pop(number, ("", None))
+        place = segmented.places.pop(number, None)
         try:
             if not number or number in seen:
                 reason = Reason.DUPLICATE_ID if number else Reason.SCHEMA
                 raise ItemFault(reason, f"image id {number[:80]!r} is none or stands twice")
             seen.add(number)
-            stated = {"licence": licences.get(identity(entry.get("license"))), **entry}
+            stated = {"licence": tables.licences.get(identity(entry.get("license"))), **entry}
+            annotation = None if place is None else tables.source.load([place[1:]])[0]
             yield _found(pictures, path, stated, annotation, labels, options)
         except ItemFault as error:
             yield Problem(f"{path.name}: images[{index}]", Fault(error.reason, str(error)))
-    for where, _ in segmented.values():
-        yield Problem(where, Fault(Reason.DANGLING_REFERENCE, "names no picture of the file"))
+    for index, _, _ in segmented.places.values():
+        fault = Fault(Reason.DANGLING_REFERENCE, "names no picture of the file")
+        yield Problem(f"{path.name}: annotations[{index}]", fault)
 
 
 def _found(

@@ -23,6 +23,8 @@ from dataset_tools.core.record import Instance, Split
 # Largest label file that is read whole, bytes.
 MAX_LABEL_BYTES = 4 * 2**30
 
+_NOTHING: dict[str, Any] = {}
+
 
 @dataclass(frozen=True, slots=True)
 class ReadOptions:
@@ -172,21 +174,59 @@ def parse_json(data: bytes) -> Any:
     Raises:
         ItemFault: as `read_json`.
     """
+    return _parsed(data, without_repeats)
+
+
+def refusal(path: Path, what: str) -> ItemFault:
+    """Why `read_json` finds no object in a file; for whoever reads it in pieces and came upon a fault.
+
+    The file is parsed whole, since only so its first fault is found. Nothing parsed is kept, so the answer
+    costs no more memory than the text does.
+
+    Args:
+        path: of the file.
+        what: such a file is, e.g. "a COCO file".
+    """
     try:
-        return json.loads(data.decode("utf-8-sig"), object_pairs_hook=_without_repeats)
+        content = _parsed(read_local(path, MAX_LABEL_BYTES), _checked_only)
+    except ItemFault as fault:
+        return fault
+    if not isinstance(content, dict):
+        return ItemFault(Reason.SCHEMA, f"{what} is a JSON object, found {type(content).__name__}")
+    return not_the_same(path)
+
+
+def not_the_same(path: Path) -> ItemFault:
+    """The fault of a file that reads differently the second time."""
+    return ItemFault(Reason.JSON, f"{path.name} was changed while it was read, or is nested too deep")
+
+
+def _parsed(data: bytes, take_object: Callable[[list[tuple[str, Any]]], dict[str, Any]]) -> Any:
+    try:
+        return json.loads(data.decode("utf-8-sig"), object_pairs_hook=take_object)
     except RecursionError:
         raise ItemFault(Reason.JSON, "nested too deep") from None
     except ValueError as error:
         raise ItemFault(Reason.JSON, str(error)[:300]) from None
 
 
-def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object of JSON, as `object_pairs_hook` of its parser.
+
+    Raises:
+        ValueError: a key stands twice.
+    """
     content = dict(pairs)
     if len(content) != len(pairs):
         keys = [key for key, _ in pairs]
         twice = next(key for key in keys if keys.count(key) > 1)
         raise ValueError(f"key {twice[:80]!r} stands twice in one object")
     return content
+
+
+def _checked_only(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    without_repeats(pairs)
+    return _NOTHING
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ from dataset_tools.core.reasons import Reason
 from dataset_tools.core.record import Split
 from dataset_tools.core.text import storable
 from dataset_tools.crawl.items import Listing, SourceItem, SourceSettings
-from dataset_tools.formats.coco_tables import CocoPicture, Stray, check_tables, read_tables
+from dataset_tools.formats.coco_tables import CocoPicture, Stray, read_pictures
 from dataset_tools.formats.reading import ReadOptions
 
 
@@ -45,14 +45,13 @@ class CocoSource(SourceSettings):
         path = require_file(self.annotations, self.name)
         options = ReadOptions(f"published:{self.name}", self.licence, self.categories)
         try:
-            tables = read_tables(path)
+            for found in read_pictures(path, options, self.split):
+                if isinstance(found, CocoPicture):
+                    yield self._item(root, found)
+                elif found.is_lost:
+                    yield self._faulty(found)
         except ItemFault as error:
             raise DataError(f"{path}: {error}") from error
-        for found in check_tables(tables, options, self.split):
-            if isinstance(found, CocoPicture):
-                yield self._item(root, found)
-            elif found.is_lost:
-                yield self._faulty(found)
 
     def _faulty(self, found: Stray) -> SourceItem:
         return SourceItem(key=f"{self.name}#{found.where}", source=self.name, fault=found.fault)
