@@ -37,6 +37,14 @@ MOST_COARSE = 5.0
 LEAST_SIDE_PX = 24
 BLUR_SIGMA_PX = (0.3, 1.5)
 NOISE_SIGMA = (1.0, 8.0)  # grey levels
+# New cloth: a print is a part of the same picture, enlarged and turned, in the light of the old cloth.
+PRINT_CHANCE = 0.6  # else one colour
+PRINT_ZOOM = (0.6, 3.0)
+PRINT_GAIN = (0.7, 1.2)
+PRINT_STRENGTH = (0.5, 1.0)
+DYE_STRENGTH = (0.5, 1.0)
+SHADING_RANGE = (0.5, 1.6)  # of the cloth's mean brightness
+CLOTH_RIM_PX = 0.7  # Gaussian over which new cloth ends
 JPEG_QUALITY = (40, 95)
 
 
@@ -67,6 +75,44 @@ def augmented(
     if "camera" not in without:
         rgb = _photographed(rgb, rng)
     return np.ascontiguousarray(rgb), np.ascontiguousarray(labels)
+
+
+def reclothed(rgb: RgbImage, cloth: npt.NDArray[np.bool_], rng: np.random.Generator) -> RgbImage:
+    """The crop with another print or dye on the cloth, whose shading and outline stay.
+
+    Rendered designs have a few hundred looks; people wear anything.
+
+    Args:
+        rgb: (S, S, 3) uint8.
+        cloth: (S, S) bool; nothing outside changes but a rim of about a pixel.
+        rng: decides everything.
+    """
+    if not cloth.any():
+        return rgb
+    values = rgb.astype(np.float32)
+    brightness = values.mean(axis=2)
+    mean = max(float(brightness[cloth].mean()), 8.0)
+    if rng.random() < PRINT_CHANCE:
+        shading = np.clip(brightness / mean, *SHADING_RANGE)
+        shading = cv2.GaussianBlur(shading, (0, 0), max(rgb.shape[0] / 40, 0.5))[..., None]
+        share = rng.uniform(*PRINT_STRENGTH)
+        look = _another_part(values, rng) * shading * rng.uniform(*PRINT_GAIN) * share + values * (1 - share)
+    else:
+        share = rng.uniform(*DYE_STRENGTH)
+        look = values * (1 - share + share * rng.uniform(0.0, 255.0, 3) / mean)
+    rim = cv2.GaussianBlur(cloth.astype(np.float32), (0, 0), CLOTH_RIM_PX)[..., None]
+    changed: RgbImage = (values + (look - values) * rim).clip(0, 255).astype(np.uint8)
+    return changed
+
+
+def _another_part(values: npt.NDArray[np.float32], rng: np.random.Generator) -> npt.NDArray[np.float32]:
+    side = values.shape[0]
+    centre = (rng.uniform(0, side), rng.uniform(0, side))
+    turn = cv2.getRotationMatrix2D(centre, rng.uniform(-180, 180), rng.uniform(*PRINT_ZOOM))
+    turn[:, 2] += rng.uniform(-side / 2, side / 2, 2)
+    mirror = cv2.BORDER_REFLECT_101
+    moved = cv2.warpAffine(values, turn, (side, side), flags=cv2.INTER_LINEAR, borderMode=mirror)
+    return np.asarray(moved, dtype=np.float32)
 
 
 def _photographed(rgb: RgbImage, rng: np.random.Generator) -> RgbImage:

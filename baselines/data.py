@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
 from baselines import crops
-from baselines.augment import AugmentKind, augmented, jittered_window
+from baselines.augment import AugmentKind, augmented, jittered_window, reclothed
 from baselines.checkpoint import SeenSample
 from baselines.crops import Window
 from baselines.settings import CropSettings
@@ -207,6 +207,7 @@ class CropDataset(Dataset[tuple[Tensor, Tensor, int]]):
         input_px: int,
         augment: bool,
         augment_without: Collection[AugmentKind] = (),
+        new_cloth: float = 0.0,
         seed: int,
         fresh: FreshSamples | None = None,
         kept_mib: int = 0,
@@ -220,6 +221,7 @@ class CropDataset(Dataset[tuple[Tensor, Tensor, int]]):
         self._input_px = input_px
         self._augment = augment
         self._without = frozenset(augment_without)
+        self._new_cloth = new_cloth if Label.FACE_MASK in labels else 0.0
         self._seed = seed
 
     def __len__(self) -> int:
@@ -237,6 +239,8 @@ class CropDataset(Dataset[tuple[Tensor, Tensor, int]]):
         window = jittered_window(crop.window, rng) if is_moved else crop.window
         square = crops.resize_rgb(crops.cut(rgb, window), self._input_px)
         target = crops.resize_labels(crops.cut(classes, window), self._input_px)
+        if self._new_cloth and rng.random() < self._new_cloth:
+            square = reclothed(square, target == 1 + self._labels.index(Label.FACE_MASK), rng)
         if self._augment:
             square, target = augmented(square, target, rng, self._without)
         return torch.tensor(square).permute(2, 0, 1), torch.tensor(target), index

@@ -50,6 +50,7 @@ class TrainSettings(Settings):
         fresh_masks: draw rendered pictures anew for every pass; validation keeps the stored ones.
         augment: random changes of the training crops (`baselines.augment`).
         augment_without: kinds of them to leave out.
+        new_cloth: share of training crops on which the face mask gets another print or dye.
         pretrained: start the encoder from published weights.
         start_from: finished checkpoint of the same baseline, labels and options whose weights are the start
             instead; a record keeps no folder but their sha256.
@@ -88,6 +89,7 @@ class TrainSettings(Settings):
     fresh_masks: bool = False
     augment: bool = True
     augment_without: tuple[AugmentKind, ...] = ()
+    new_cloth: float = Field(default=0.0, ge=0.0, le=1.0)
     pretrained: bool = True
     start_from: Path | None = None
     start_sha256: str = ""

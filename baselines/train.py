@@ -329,6 +329,7 @@ class CropJob:
             input_px=settings.input_px,
             augment=settings.augment,
             augment_without=settings.augment_without,
+            new_cloth=settings.new_cloth,
             seed=settings.seed,
             fresh=self._fresh,
             kept_mib=settings.kept_mib // max(settings.num_workers or 0, 1),

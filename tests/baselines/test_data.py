@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 
+import cv2
 import numpy as np
 import pytest
 import torch
 
 from baselines import crops
-from baselines.augment import _coarsened, augmented
+from baselines.augment import _coarsened, augmented, reclothed
 from baselines.crops import Window
 from baselines.data import CropDataset, StepBatches, class_map, label_mask, list_crops
 from baselines.settings import CropSettings
@@ -176,3 +177,32 @@ def test_pictures_kept_in_memory_give_the_same_crops(make_manifest, images: Imag
         for index in range(3):
             for one, other in zip(plain[1, index], keeping[1, index], strict=True):
                 assert torch.equal(torch.as_tensor(one), torch.as_tensor(other))
+
+
+def test_new_cloth_changes_the_mask_alone_and_keeps_its_shading() -> None:
+    rgb = np.random.default_rng(0).integers(90, 130, (64, 64, 3)).astype(np.uint8)
+    cloth = np.zeros((64, 64), dtype=np.bool_)
+    cloth[24:56, 12:52] = True
+    rgb[40:56, 12:52] //= 2  # a fold's shadow
+    beyond = cv2.dilate(cloth.astype(np.uint8), np.ones((9, 9), np.uint8)) == 0
+    changed = []
+    for seed in range(30):
+        found = reclothed(rgb, cloth, np.random.default_rng(seed))
+        assert found.dtype == np.uint8 and np.array_equal(found[beyond], rgb[beyond])
+        assert found[26:36, 14:50].mean() > found[44:54, 14:50].mean() * 1.1, seed
+        changed.append(np.abs(found.astype(int) - rgb)[cloth].mean())
+    assert np.median(changed) > 15
+    nothing = np.zeros_like(cloth)
+    assert np.array_equal(reclothed(rgb, nothing, np.random.default_rng(0)), rgb)
+
+
+def test_only_the_face_mask_gets_new_cloth(make_manifest, images: ImageStore) -> None:
+    found = list_crops(make_manifest([Split.TRAIN]).samples(), Split.TRAIN, FACES)
+    usual = {"input_px": 64, "augment": False, "seed": 3}
+    for labels, differs in (((Label.FACE, Label.FACE_MASK), True), ((Label.FACE,), False)):
+        plain = CropDataset(found, images, labels=labels, **usual)
+        printed = CropDataset(found, images, labels=labels, new_cloth=1.0, **usual)
+        picture, target, _ = printed[(0, 0)]
+        was, same, _ = plain[(0, 0)]
+        assert torch.equal(target, same)
+        assert torch.equal(picture, was) is not differs
