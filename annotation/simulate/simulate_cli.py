@@ -31,8 +31,7 @@ _FOLDER = click.Path(path_type=Path, file_okay=False)
     "checkpoints",
     type=_FOLDER,
     multiple=True,
-    required=True,
-    help="A trained baseline that proposes; repeat for one table each.",
+    help="A trained baseline that proposes; repeat for one table each [default: the suite's own].",
 )
 @click.option("--bought", default="0,50,100,200", show_default=True, help="Numbers of labels bought before.")
 @click.option("--steps", type=click.IntRange(1), default=300, show_default=True, help="Of each fine-tuning.")
@@ -73,10 +72,11 @@ def simulate_command(
     from dataset_tools.core.files import write_text
     from dataset_tools.core.images import ImageStore
     from dataset_tools.opening import open_labelled
+    from dataset_tools.weights.shipped import shipped_proposer
 
     settings = parse_given(SimulationSettings, given, bought=_numbers(bought))
     progress = choose_progress(quiet=quiet, as_json=as_json)
-    bases = {one: BaselineProposer(one, device) for one in checkpoints}
+    bases = {one: BaselineProposer(one, device) for one in checkpoints or (shipped_proposer(),)}
     with ExitStack() as stack:
         folder = work or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="maskset-simulate-")))
         manifest = open_labelled(data, folder / "imported", progress)

@@ -102,3 +102,14 @@ def test_a_folder_that_holds_no_dataset_is_named(checkpoint: Path, tmp_path: Pat
     code, _, err = simulate(tmp_path / "empty", "--checkpoint", checkpoint, "--device", "cpu")
     assert (code, err.count("\n")) == (1, 1)
     assert "empty is neither a manifest" in err
+
+
+def test_without_a_checkpoint_the_model_of_the_suite_proposes(pairs: Path, tmp_path: Path) -> None:
+    from baselines.checkpoint import read_record
+    from dataset_tools.weights.shipped import shipped_proposer
+
+    asked = ("--bought", "0", "--device", "cpu", "--work", tmp_path / "kept", "--json")
+    code, out, err = simulate(pairs, *asked)
+    assert (code, err) == (0, "")
+    record = read_record(shipped_proposer())
+    assert [*json.loads(out)["simulations"]] == [f"{record.baseline}@{record.version}"]
