@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import cache
 
@@ -14,10 +15,12 @@ from synth.geometry import FaceMesh
 
 Floats32 = npt.NDArray[np.float32]
 Bytes = npt.NDArray[np.uint8]
+Place = tuple[slice, slice]  # rows and columns of a window
 
 _ALPHA_STEPS = 65535
 FAINT = 1 / 512  # coverage below this cannot change an 8-bit picture
 _LEAST_BLUR_PX = 0.25
+_WORTH_PARTING_PX = 16
 _OPTICS_PX = 0.7  # blur that anti-aliased drawing has of itself, as `estimate_blur_px` sees it
 
 # Luminance table of the JPEG standard (ITU-T T.81, table K.1), which libjpeg's quality 1-100 scales.
@@ -128,41 +131,62 @@ def _around(photo: RgbImage, middle: npt.NDArray[np.float64], reach: int) -> tup
 
 
 def finish(
-    alpha: Floats32, colour: Floats32, state: PhotoState, noise: Floats32 | None, visible: Floats32
+    alpha: Floats32,
+    colour_of: Callable[[Place], Floats32],
+    state: PhotoState,
+    noise: Floats32 | None,
+    visible: Floats32,
 ) -> Layer:
     """A sheet with the photo's blur and noise.
 
     Args:
         alpha: (h, w) coverage in [0, 1]; it is blurred with the colours, since the label is what was drawn.
-        colour: (h, w, 3) linear light.
+        colour_of: gives the linear light of a part of the window, (rows, columns, 3); what it gives where
+            alpha is 0 does not matter.
         state: of the photo.
         noise: (h, w) from `draw_noise`, or None.
         visible: (h, w) in [0, 1], what nothing nearer hides; it is as sharp as the photo already.
     """
+    sigma = blur_to_add(state)
+    steps = np.zeros(alpha.shape, dtype=np.float32)
+    painted = np.zeros((*alpha.shape, 3), dtype=np.float32)
+    # Everything happens where the sheet is and its blur can reach.
+    for place in places_of(alpha, int(np.ceil(4 * sigma))):
+        drawn, colour = _finished(
+            alpha[place], colour_of(place), sigma, None if noise is None else noise[place]
+        )
+        np.maximum(np.minimum(colour, 1, out=colour), 0, out=colour)
+        painted[place], steps[place] = colour, _in_steps(drawn * visible[place])
+    return Layer(steps, painted, steps)
+
+
+def _in_steps(alpha: Floats32) -> Floats32:
+    np.minimum(alpha, 1, out=alpha)
+    alpha *= _ALPHA_STEPS
+    np.rint(alpha, out=alpha)
+    alpha /= _ALPHA_STEPS
+    return alpha
+
+
+def _finished(
+    alpha: Floats32, colour: Floats32, sigma: float, noise: Floats32 | None
+) -> tuple[Floats32, Floats32]:
+    # Alpha and colour of one part.
     import cv2
 
-    sigma = blur_to_add(state)
-    # Everything happens where the sheet is and its blur can reach.
-    place = _place_of(alpha, int(np.ceil(4 * sigma)))
-    shape = alpha.shape
-    alpha, colour, visible = alpha[place], colour[place], visible[place]
-    if sigma > 0 and alpha.size:
+    if sigma > 0:
         # OpenCV multiplies whole pictures ten times as fast as NumPy spreads one map over three channels.
-        red, green, blue = cv2.split(cv2.multiply(colour, cv2.merge([alpha] * 3)))
-        sheet = cv2.GaussianBlur(cv2.merge([red, green, blue, alpha]), (0, 0), sigma)
-        red, green, blue, alpha = cv2.split(sheet)
-        colour = cv2.divide(cv2.merge([red, green, blue]), cv2.merge([np.maximum(alpha, 1e-6)] * 3))
-    if noise is not None and alpha.size:
+        sheet = cv2.multiply(cv2.cvtColor(colour, cv2.COLOR_RGB2RGBA), cv2.merge([alpha] * 4))
+        sheet = cv2.GaussianBlur(sheet, (0, 0), sigma)
+        alpha = cv2.extractChannel(sheet, 3)
+        colour = cv2.cvtColor(sheet, cv2.COLOR_RGBA2RGB)
+        colour = cv2.divide(colour, cv2.merge([np.maximum(alpha, 1e-6)] * 3))
+    if noise is not None:
         # One grey level of sRGB is about 2.2 * sqrt(x) in linear light.
+        step = noise * np.float32(2.2 / 255)
         colour = np.maximum(colour, 0)
-        step = np.ascontiguousarray(noise[place]) * np.float32(2.2 / 255)
-        colour += cv2.multiply(cv2.sqrt(colour), cv2.merge([step] * 3))
-    shown = np.where(alpha < FAINT, 0, alpha) * visible
-    steps = np.zeros(shape, dtype=np.float32)
-    steps[place] = np.rint(np.clip(shown, 0, 1) * _ALPHA_STEPS) / _ALPHA_STEPS
-    painted = np.zeros((*shape, 3), dtype=np.float32)
-    np.clip(colour, 0, 1, out=painted[place])
-    return Layer(steps, painted, steps)
+        colour = cv2.add(colour, cv2.multiply(cv2.sqrt(colour), cv2.merge([step] * 3)))
+    return np.where(alpha < FAINT, np.float32(0), alpha), colour
 
 
 def blur_to_add(state: PhotoState) -> float:
@@ -171,13 +195,26 @@ def blur_to_add(state: PhotoState) -> float:
     return sigma if sigma > _LEAST_BLUR_PX else 0.0
 
 
-def _place_of(alpha: Floats32, margin: int) -> tuple[slice, slice]:
+def places_of(alpha: Floats32, margin: int) -> Iterator[Place]:
+    """Windows around a sheet.
+
+    Args:
+        alpha: (h, w) of the sheet.
+        margin: added on all sides, pixels.
+
+    Yields:
+        Windows that hold all of the sheet and do not overlap; parts far apart side by side, such as the
+        straps of both ears, get windows of their own.
+    """
     import cv2
 
-    x, y, width, height = cv2.boundingRect((alpha > 0).view(np.uint8)) if alpha.size else (0, 0, 0, 0)
-    rows = slice(max(y - margin, 0), min(y + height + margin, alpha.shape[0]))
-    columns = slice(max(x - margin, 0), min(x + width + margin, alpha.shape[1]))
-    return rows, columns
+    columns = np.flatnonzero(cv2.reduce(alpha, 0, cv2.REDUCE_MAX)) if alpha.size else np.zeros(0, np.int64)
+    for run in np.split(columns, np.flatnonzero(np.diff(columns) > 2 * margin + _WORTH_PARTING_PX) + 1):
+        if run.size == 0:
+            continue
+        left, right = max(int(run[0]) - margin, 0), min(int(run[-1]) + 1 + margin, alpha.shape[1])
+        _, y, _, height = cv2.boundingRect((alpha[:, left:right] > 0).view(np.uint8))
+        yield slice(max(y - margin, 0), min(y + height + margin, alpha.shape[0])), slice(left, right)
 
 
 def draw_noise(size_hw: tuple[int, int], state: PhotoState, rng: np.random.Generator) -> Floats32 | None:
@@ -300,8 +337,8 @@ def _best_quality(luminance: Floats32) -> tuple[int, float]:
         off = values - np.rint(values / step) * step
         on_lattice = step / np.float32(_ROUNDING * np.sqrt(2 * np.pi)) * np.exp(-0.5 * (off / _ROUNDING) ** 2)
         tells = values > step / 2
-        chance = np.log((1 - _STRAY) * on_lattice + _STRAY, where=tells, out=np.zeros_like(off))
-        gain[steps, number] = chance.sum(axis=0)
+        chance = np.where(tells, (1 - _STRAY) * on_lattice + _STRAY, np.float32(1))
+        gain[steps, number] = np.log(chance).sum(axis=0)
         count[steps, number] = tells.sum(axis=0)
     each = np.arange(len(_FREQUENCIES))
     total, told = gain[_quality_steps(), each].sum(axis=1), count[_quality_steps(), each].sum(axis=1)
@@ -341,8 +378,8 @@ def estimate_blur_px(grey: Bytes) -> float:
 def _gradient(image: Floats32) -> Floats32:
     import cv2
 
-    slope: Floats32 = np.hypot(cv2.Sobel(image, cv2.CV_32F, 1, 0), cv2.Sobel(image, cv2.CV_32F, 0, 1)) / 8
-    return slope
+    slope = cv2.magnitude(cv2.Sobel(image, cv2.CV_32F, 1, 0), cv2.Sobel(image, cv2.CV_32F, 0, 1))
+    return np.asarray(slope / 8, dtype=np.float32)
 
 
 def estimate_noise(grey: Bytes) -> tuple[float, float]:

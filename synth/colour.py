@@ -64,8 +64,10 @@ def byte_of_linear() -> npt.NDArray[np.uint8]:
 
 def linear_to_srgb(linear: Floats32) -> RgbImage:
     """Linear light in [0, 1] (clipped) to sRGB bytes."""
-    codes = (np.clip(linear, 0.0, 1.0) * 65535 + 0.5).astype(np.uint16)
-    return byte_of_linear()[codes]
+    codes = np.clip(linear, 0.0, 1.0)
+    codes *= 65535
+    codes += 0.5
+    return byte_of_linear().take(codes.astype(np.uint16))
 
 
 def lab_of_linear(linear: npt.ArrayLike) -> Floats:

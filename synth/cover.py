@@ -7,19 +7,20 @@ than one sample. One pass samples every pixel at its centre; a second one supers
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
 
 from synth.geometry import FaceMesh, MaskMesh
-from synth.raster import Box, Hits, Surface, prepare, scan
+from synth.raster import Box, Hits, Surface, nearer_part, prepare, scan
 
 Floats = npt.NDArray[np.float64]
 Floats32 = npt.NDArray[np.float32]
 Ints = npt.NDArray[np.int64]
 BoolMask = npt.NDArray[np.bool_]
 
-_BAND_SAMPLES = 1_500_000  # bounds memory on huge faces
+_BAND_SAMPLES = 1_500_000
 _FEW_SAMPLES = 60_000  # that many at once cost less than another pass
 BEHIND_MM = 1.5  # cloth this little behind the skin is still in front: both surfaces are approximations
 _LINE_PX = 3  # a line of this width reaches the centre of every pixel that the line itself touches
@@ -66,7 +67,7 @@ def cover(sheets: list[Sheet], face: FaceMesh, skin: Ints, box: Box, scale: int)
         box: window of the photo.
         scale: samples per pixel side where an outline crosses the pixel, >= 1.
     """
-    head = _Head(prepare(face.skin_px, skin), np.float32(BEHIND_MM * face.frame.px_per_mm))
+    head = _Head(face.skin_px, skin, np.float32(BEHIND_MM * face.frame.px_per_mm))
     return [_cover_one(sheet, head, box, scale) for sheet in sheets]
 
 
@@ -100,58 +101,42 @@ def takes_two_passes(sheet: Sheet, scale: int) -> bool:
 @dataclass(frozen=True)
 class _Head:
     # The skin that may lie in front of a sheet, and how far behind it a sheet still shows.
+    skin_px: Floats
+    triangles: Ints
+    slack_px: np.float32
+
+    def before(self, surface: Surface) -> Surface:
+        # What of the skin may hide a sheet.
+        nearer = nearer_part(self.skin_px, self.triangles, surface, float(self.slack_px))
+        return prepare(self.skin_px, nearer)
+
+
+def _cover_one(sheet: Sheet, head: _Head, box: Box, scale: int) -> Covered:
+    if len(sheet.triangles) == 0 or box[2] == 0 or box[3] == 0:
+        return _nothing(box[3], box[2], sheet.values.shape[1])
+    surface = prepare(sheet.vertices_px, sheet.triangles, sheet.values)
+    face = _Face(head.before(surface), head.slack_px)
+    if not takes_two_passes(sheet, scale):
+        part = _nothing(box[3], box[2], sheet.values.shape[1])
+        _supersample(part, surface, face, box, scale, None)
+        return part
+    part = _sampled(surface, face, box)
+    if scale > 1:
+        _supersample(part, surface, face, box, scale, _rim(part, sheet, box))
+    return part
+
+
+@dataclass(frozen=True)
+class _Face:
+    # What may hide one sheet.
     skin: Surface
     slack_px: np.float32
 
 
-def _cover_one(sheet: Sheet, head: _Head, box: Box, scale: int) -> Covered:
-    x, y, width, height = box
-    whole = _nothing(height, width, sheet.values.shape[1])
-    for part in _islands(sheet, scale):
-        used = part.vertices_px[np.unique(part.triangles)]
-        left, top, columns, rows = window_of(used - (x, y, 0.0), 1.0, (height, width))
-        if columns > 0 and rows > 0:
-            found = _cover_island(part, head, (x + left, y + top, columns, rows), scale)
-            window = (slice(top, top + rows), slice(left, left + columns))
-            # Islands lie so far apart that their windows do not overlap.
-            whole.alpha[window], whole.amodal[window] = found.alpha, found.amodal
-            whole.values[window] = found.values
-    return whole
-
-
-def _islands(sheet: Sheet, scale: int) -> list[Sheet]:
-    # Parts with a wide gap between them, side by side or one above the other: the straps of both sides.
-    if len(sheet.triangles) == 0:
-        return []
-    first, second, third = (sheet.vertices_px[sheet.triangles[:, k], :2] for k in range(3))
-    low, high = (pick(pick(first, second), third) for pick in (np.minimum, np.maximum))
-    extent = high.max(axis=0) - low.min(axis=0)
-    for axis in (0, 1):
-        order = np.argsort(low[:, axis], kind="stable")
-        reached = np.maximum.accumulate(high[order, axis])
-        gaps = low[order[1:], axis] - reached[:-1]
-        cuts = np.flatnonzero(gaps * extent[1 - axis] * scale**2 > _FEW_SAMPLES) + 1
-        if cuts.size:
-            pieces = [sheet.triangles[np.sort(piece)] for piece in np.split(order, cuts)]
-            return [Sheet(sheet.vertices_px, piece, sheet.values) for piece in pieces]
-    return [sheet]
-
-
-def _cover_island(sheet: Sheet, head: _Head, box: Box, scale: int) -> Covered:
-    surface = prepare(sheet.vertices_px, sheet.triangles, sheet.values)
-    if not takes_two_passes(sheet, scale):
-        part = _nothing(box[3], box[2], sheet.values.shape[1])
-        _supersample(part, surface, head, box, scale, None)
-        return part
-    part = _sampled(surface, head, box)
-    if scale > 1:
-        _supersample(part, surface, head, box, scale, _rim(part, sheet, box))
-    return part
-
-
 def _nothing(height: int, width: int, kinds: int) -> Covered:
-    shapes = ((height, width), (height, width), (height, width, kinds))
-    return Covered(*(np.zeros(shape, dtype=np.float32) for shape in shapes))
+    # Values lie in planes, one after the other, as they are made and read.
+    planes = np.zeros((2 + kinds, height, width), dtype=np.float32)
+    return Covered(planes[0], planes[1], planes[2:].transpose(1, 2, 0))
 
 
 def _area_px(sheet: Sheet) -> float:
@@ -161,7 +146,7 @@ def _area_px(sheet: Sheet) -> float:
     return float(np.abs(one[:, 0] * other[:, 1] - one[:, 1] * other[:, 0]).sum()) / 2
 
 
-def _sampled(surface: Surface, head: _Head, box: Box) -> Covered:
+def _sampled(surface: Surface, face: _Face, box: Box) -> Covered:
     # One sample per pixel. In bands of rows: a face of 4000 px would otherwise need gigabytes.
     x, y, width, height = box
     kinds = len(surface.plane) - 1
@@ -171,50 +156,64 @@ def _sampled(surface: Surface, head: _Head, box: Box) -> Covered:
         rows = slice(top, min(top + step, height))
         band = (x, y + top, width, rows.stop - top)
         hits = scan(surface, band)
-        part.amodal[rows].reshape(-1)[hits.sample] = 1.0
-        sample, values = _in_front(hits, _behind(head, band, 1, part.amodal[rows] > 0))
-        part.alpha[rows].reshape(-1)[sample] = 1.0
-        part.values[rows].reshape(-1, kinds)[sample] = values
+        amodal, alpha = (one[rows].reshape(-1) for one in (part.amodal, part.alpha))
+        amodal[hits.sample] = 1.0
+        alpha[:] = amodal
+        hidden = _hidden(hits, face, band, 1, None)
+        alpha[hits.sample.take(hidden)] = 0.0
+        for k in range(kinds):
+            values = hits.value(k)
+            values[hidden] = 0.0
+            part.values[rows, :, k].reshape(-1)[hits.sample] = values
     return part
 
 
 def _supersample(
-    part: Covered, surface: Surface, head: _Head, box: Box, scale: int, rim: BoolMask | None
+    part: Covered, surface: Surface, face: _Face, box: Box, scale: int, rim: BoolMask | None
 ) -> None:
     # Fills the pixels of the rim; None means all.
     _, _, width, height = box
-    size, fine = height * width, width * scale
     hits = scan(surface, box, scale=scale, where=rim)
-
-    def pixels(sample: Ints) -> Ints:
-        row = sample // fine
-        return (row // scale) * width + (sample - row * fine) // scale
-
-    whole = np.bincount(pixels(hits.sample), minlength=size)
-    shown = (whole > 0).reshape(height, width)
-    sample, values = _in_front(hits, _behind(head, box, scale, shown))
-    pixel = pixels(sample)
-    count = np.bincount(pixel, minlength=size)
+    shown = np.zeros((height, width), dtype=np.bool_)
+    shown.reshape(-1)[hits.pixel] = True
     at = np.flatnonzero(shown if rim is None else rim)
+    # From here on pixels are counted among those that matter.
+    number = np.empty(height * width, dtype=np.int64)
+    number[at] = np.arange(len(at))
+    pixel = number.take(hits.pixel)
+    whole = np.bincount(pixel, minlength=len(at))
+    seen = np.ones(len(pixel), dtype=np.bool_)
+    seen[_hidden(hits, face, box, scale, shown)] = False
+    left = np.flatnonzero(seen)
+    pixel = pixel.take(left)
+    count = np.bincount(pixel, minlength=len(at))
     share = np.float32(1 / scale**2)
-    part.amodal.reshape(-1)[at] = np.minimum(whole[at] * share, 1)
-    part.alpha.reshape(-1)[at] = np.minimum(count[at] * share, 1)
-    for k in range(values.shape[1]):
-        total = np.bincount(pixel, values[:, k], minlength=size)[at]
-        part.values.reshape(-1, values.shape[1])[at, k] = total / np.maximum(count[at], 1)
+    part.amodal.reshape(-1)[at] = np.minimum(whole * share, 1)
+    part.alpha.reshape(-1)[at] = np.minimum(count * share, 1)
+    some = np.maximum(count, 1)
+    for k in range(hits.kinds):
+        total = np.bincount(pixel, hits.value(k, left), minlength=len(at))
+        part.values[..., k].reshape(-1)[at] = total / some
 
 
-def _in_front(hits: Hits, behind: Floats32) -> tuple[Ints, Floats32]:
-    # Samples, and their values, that the face does not hide.
-    seen = hits.depth <= behind[hits.sample]
-    if seen.all():
-        return hits.sample, hits.values
-    return hits.sample[seen], hits.values[seen]
-
-
-def _behind(head: _Head, box: Box, scale: int, where: BoolMask) -> Floats32:
-    # Depth, at every sample, beyond which a sheet is hidden by the face.
-    return scan(head.skin, box, scale=scale, where=where).depth_map().ravel() + head.slack_px
+def _hidden(hits: Hits, face: _Face, box: Box, scale: int, where: BoolMask | None) -> Ints:
+    # Entries of the hits that lie behind the face; `where` holds their pixels, None = it would not pay.
+    if len(face.skin.low[0]) == 0:
+        return np.zeros(0, dtype=np.int64)
+    skin = scan(face.skin, box, scale=scale, where=where)
+    if len(skin.sample) == 0 or len(hits.sample) == 0:
+        return np.zeros(0, dtype=np.int64)
+    size = hits.samples_hw[0] * hits.samples_hw[1]
+    if where is None:
+        table = np.full(size, np.inf, dtype=np.float32)
+    else:
+        # Of a table this large only what is read is filled.
+        table = np.empty(size, dtype=np.float32)
+        table[hits.sample] = np.inf
+    table[skin.sample] = skin.depth + face.slack_px
+    depth: Floats32 = table.take(hits.sample)
+    meets = np.flatnonzero(depth < np.inf)
+    return meets[hits.depth_at(meets) > depth.take(meets)]
 
 
 def _rim(part: Covered, sheet: Sheet, box: Box) -> BoolMask:
@@ -240,12 +239,23 @@ def outline(sheet: Sheet, box: Box) -> BoolMask:
 
 def _outline_edges(sheet: Sheet) -> Ints:
     # (E, 2) vertices of edges at which the sheet ends or folds over, as the camera sees it.
-    corners = sheet.vertices_px[sheet.triangles, :2]
-    one, other = corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]
-    turned = one[:, 0] * other[:, 1] - one[:, 1] * other[:, 0] < 0
-    # With all triangles turned to the camera, an edge inside the sheet is run through in both directions.
-    facing = np.where(turned[:, None], sheet.triangles[:, ::-1], sheet.triangles)
-    start, end = facing.ravel(), facing[:, [1, 2, 0]].ravel()
-    count = len(sheet.vertices_px)
-    alone = ~np.isin(start * count + end, end * count + start, kind="table")
-    return np.stack([start[alone], end[alone]], axis=1)
+    edges, one, other = _edges(sheet.triangles.tobytes())
+    x, y = (np.ascontiguousarray(sheet.vertices_px[:, k]).take(sheet.triangles.T) for k in (0, 1))
+    turned = (x[1] - x[0]) * (y[2] - y[0]) < (y[1] - y[0]) * (x[2] - x[0])
+    ends: Ints = edges[(one == other) | (turned.take(one) != turned.take(other))]
+    return ends
+
+
+@lru_cache(maxsize=4)
+def _edges(stored: bytes) -> tuple[Ints, Ints, Ints]:
+    # Every edge of the triangles, (E, 2) vertices, and the two triangles that it belongs to, the same one
+    # twice at a border. Most sheets have the triangles of the mask's grid.
+    triangles = np.frombuffer(stored, dtype=np.int64).reshape(-1, 3)
+    ends = np.sort(np.stack([triangles, triangles[:, [1, 2, 0]]], axis=-1).reshape(-1, 2), axis=1)
+    owner = np.arange(len(ends)) // 3
+    order = np.lexsort(ends.T)
+    ends, owner = ends[order], owner[order]
+    is_new = np.append(True, (ends[1:] != ends[:-1]).any(axis=1))
+    first = np.flatnonzero(is_new)
+    last = np.append(first[1:], len(ends)) - 1
+    return ends[first], owner[first], owner[last]

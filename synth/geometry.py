@@ -354,9 +354,9 @@ def _hull_radius(points: Floats, rays: Floats, inside: Floats) -> Floats:
     planes = ConvexHull(np.concatenate([points, behind])).equations
     offset = -(planes[:, :3] @ inside + planes[:, 3])
     # The nearest plane ahead has the largest facing / offset.
-    nearest = (rays @ (planes[:, :3] / offset[:, None]).T).max(axis=-1)
+    nearest = ((planes[:, :3] / offset[:, None]) @ rays.reshape(-1, 3).T).max(axis=0)
     radius: Floats = 1.0 / np.maximum(nearest, 1e-6)
-    return radius
+    return radius.reshape(rays.shape[:-1])
 
 
 def hanging_grid(shape: MaskShape, skin_mm: Floats, size: tuple[int, int]) -> Floats:

@@ -185,7 +185,7 @@ def _sample_halves(texture: Floats32, uv: Floats32, narrowed: list[float]) -> Fl
 
 
 def _sheet(alpha: Floats32, colour: Floats32, visible: Floats32) -> Layer:
-    return finish(alpha, colour, UNTOUCHED, None, visible)
+    return finish(alpha, lambda place: colour[place], UNTOUCHED, None, visible)
 
 
 @dataclass(frozen=True)

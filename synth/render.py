@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from dataset_tools.core.images import RgbImage
 from synth.assets import Garment
-from synth.camera import Jpeg, Layer, finish, recompress
+from synth.camera import Jpeg, Layer, finish, places_of, recompress
 from synth.cloth.lit import sample
 from synth.colour import linear_of_byte, linear_to_srgb
 from synth.cover import cover, window_of
@@ -24,7 +24,7 @@ from synth.raster import Box, coverage
 from synth.scene import Effects as Effects
 from synth.scene import Scene, set_scene
 from synth.shading import Light
-from synth.shadow import cast_shadow
+from synth.shadow import cast_shadow, soften
 from synth.topology import canonical_face
 
 Floats = npt.NDArray[np.float64]
@@ -91,15 +91,26 @@ def draw_scene(scene: Scene, photo: RgbImage, in_front: Floats32) -> Dressing:
     x, y, width, height = scene.box
     covered, strapped = cover([scene.cloth, scene.ribbon], scene.face, scene.skin, scene.box, scene.samples)
     visible = np.float32(1.0) - in_front[y : y + height, x : x + width]
-    colour = sample(scene.texture.colour, covered.values)
-    mask = finish(covered.alpha, colour, scene.state, scene.noise, visible)
+    texture = scene.texture
+    mask = finish(
+        covered.alpha,
+        lambda place: sample(texture.colour, covered.values[place]),
+        scene.state,
+        scene.noise,
+        visible,
+    )
     blocks_light = covered.alpha
-    if scene.texture.opacity is not None:
-        solid = sample(scene.texture.opacity, covered.values)
+    if texture.opacity is not None:
+        solid = sample(texture.opacity, covered.values)
         mask = replace(mask, opacity=mask.alpha * solid)
         blocks_light = blocks_light * solid
-    cord = _strap_colour(scene, strapped.values[..., 0])
-    strap = finish(strapped.alpha, cord, scene.state, scene.noise, visible)
+    strap = finish(
+        strapped.alpha,
+        lambda place: _strap_colour(scene, strapped.values[place][..., 0]),
+        scene.state,
+        scene.noise,
+        visible,
+    )
     dark: Floats32 = np.zeros((height, width), dtype=np.float32)
     if scene.casts_shadow:
         receiver = _receiver(scene.face, scene.box)
@@ -132,14 +143,22 @@ def composite(photo: RgbImage, dressing: Dressing) -> RgbImage:
     out = photo.copy()
     if width == 0 or height == 0:
         return out
-    window = out[y : y + height, x : x + width]
     touched = (dressing.mask.alpha > 0) | (dressing.loops.alpha > 0) | (dressing.shadow > 0)
+    left, top, columns, rows = cv2.boundingRect(touched.view(np.uint8))
+    if columns == 0:
+        return out
+    inner = (slice(top, top + rows), slice(left, left + columns))
+    window = out[y : y + height, x : x + width][inner]
     # OpenCV multiplies whole pictures ten times as fast as NumPy spreads one map over three channels.
-    linear = cv2.multiply(cv2.LUT(window, linear_of_byte()), cv2.merge([1.0 - dressing.shadow] * 3))
+    light_left = cv2.merge([1.0 - dressing.shadow[inner]] * 3)
+    linear = cv2.multiply(cv2.LUT(window, linear_of_byte()), light_left)
     for layer in (dressing.loops, dressing.mask):
-        change = cv2.multiply(layer.colour - linear, cv2.merge([layer.opacity] * 3))
-        linear = cv2.add(linear, change)
-    window[...] = cv2.copyTo(linear_to_srgb(linear), touched.view(np.uint8), np.ascontiguousarray(window))
+        colour, opacity = layer.colour[inner], layer.opacity[inner]
+        for place in places_of(opacity, 0):
+            below = linear[place]
+            below += cv2.multiply(colour[place] - below, cv2.merge([opacity[place]] * 3))
+    drawn, where = linear_to_srgb(linear), np.ascontiguousarray(touched[inner])
+    window[...] = cv2.copyTo(drawn, where.view(np.uint8), np.ascontiguousarray(window))
     return out
 
 
@@ -153,10 +172,11 @@ def _strap_colour(scene: Scene, across: Floats32) -> Floats32:
 
 def _receiver(face: FaceMesh, box: Box) -> Floats32:
     # Skin that can be in shadow: face, underside of the jaw, neck.
-    import cv2
-
     triangles = np.concatenate([canonical_face().skin_triangles, canonical_face().neck_triangles])
     covered = coverage(face.skin_px, triangles, box).astype(np.float32)
-    soft = cv2.GaussianBlur(covered, (0, 0), max(1.0 * face.frame.px_per_mm, 0.5))
+    inner = 2 * soften(covered, max(1.0 * face.frame.px_per_mm, 0.5))
+    inner -= 1
     # Blurred inwards only: nothing beside the face gets dark.
-    return np.asarray(np.clip(2 * soft - 1, 0, 1) * covered, dtype=np.float32)
+    np.maximum(inner, 0, out=inner)
+    inner *= covered
+    return inner

@@ -32,7 +32,10 @@ Floats = npt.NDArray[np.float64]
 Floats32 = npt.NDArray[np.float32]
 Ints = npt.NDArray[np.int64]
 
-_SHADOW_MARGIN_MM = 18.0
+# How far a shadow can reach, from the constants in `shadow`.
+_SHADOW_UP_MM = 10.0
+_SHADOW_SIDE_MM = 14.0
+_SHADOW_DOWN_MM = 15.0
 
 
 @dataclass(frozen=True)
@@ -98,8 +101,11 @@ def set_scene(photo: RgbImage, face: FaceMesh, garment: Garment, effects: Effect
     curves = loop_curves(mesh, face, garment.shape, garment.strap)
     shown = visible_lengths(curves, photo, skin)
     loops = build_loops(curves.points_px, shown, garment.strap.width_mm * scale_px)
+    size_hw = (photo.shape[0], photo.shape[1])
     points = np.concatenate([mesh.grid_px.reshape(-1, 3), loops.vertices_px])
-    box = window_of(points, _SHADOW_MARGIN_MM * scale_px + 6.0, (photo.shape[0], photo.shape[1]))
+    is_drawn = np.arange(len(points)) < mesh.grid_px.size // 3
+    is_drawn[loops.triangles + mesh.grid_px.size // 3] = True
+    box = _window_around(points[is_drawn], scale_px, size_hw)
     light = estimate_light(photo, skin) if effects.light else EVEN_LIGHT
     state = read_state(photo, face) if effects.camera else UNTOUCHED
     rng = np.random.default_rng(garment.fabric.seed + 4)
@@ -115,19 +121,31 @@ def set_scene(photo: RgbImage, face: FaceMesh, garment: Garment, effects: Effect
         strap_colour=strap * np.float32(min(light.ambient, 1.0)),
         light=light,
         state=state,
-        noise=_noise_around(points, box, state, rng),
+        noise=_noise_around(points, box, size_hw, state, rng),
         casts_shadow=effects.shadow,
     )
 
 
-def _noise_around(points: Floats, box: Box, state: PhotoState, rng: np.random.Generator) -> Floats32 | None:
+def _window_around(points: Floats, px_per_mm: float, size_hw: tuple[int, int]) -> Box:
+    # With room for the shadow, which falls down and to one side, seldom up.
+    low = points[:, :2].min(axis=0) - px_per_mm * np.array([_SHADOW_SIDE_MM, _SHADOW_UP_MM])
+    high = points[:, :2].max(axis=0) + px_per_mm * np.array([_SHADOW_SIDE_MM, _SHADOW_DOWN_MM])
+    return window_of(np.stack([low, high]), 6.0, size_hw)
+
+
+def _noise_around(
+    points: Floats, box: Box, size_hw: tuple[int, int], state: PhotoState, rng: np.random.Generator
+) -> Floats32 | None:
     # The window is larger than what is drawn, for the shadow's sake; noise takes long to draw.
     x, y, width, height = box
-    reach = 4 * blur_to_add(state) + 2
-    left, top, columns, rows = window_of(points - (x, y, 0.0), reach, (height, width))
+    left, top, columns, rows = window_of(points, 4 * blur_to_add(state) + 2, size_hw)
     drawn = draw_noise((rows, columns), state, rng)
     if drawn is None:
         return None
     noise = np.zeros((height, width), dtype=np.float32)
-    noise[top : top + rows, left : left + columns] = drawn
+    # Of what would be noise on hidden straps some lies outside the window.
+    above, before = max(y - top, 0), max(x - left, 0)
+    part = drawn[above : y + height - top, before : x + width - left]
+    row, column = max(top - y, 0), max(left - x, 0)
+    noise[row : row + part.shape[0], column : column + part.shape[1]] = part
     return noise

@@ -213,7 +213,8 @@ def _scene(photo: RgbImage) -> Floats:
 def _tint(scene: Floats) -> tuple[float, float, float]:
     # Shades of grey (Finlayson and Trezzi 2004, p = 6), a third of the way: skin, wood and coloured walls are
     # no grey world. On drawn heads before coloured walls half the way errs twice as much as white light.
-    norm = np.maximum((scene**6).mean(axis=0) ** (1 / 6), 1e-4)
+    cube = scene * scene * scene
+    norm = np.maximum((cube * cube).mean(axis=0) ** (1 / 6), 1e-4)
     tint = np.clip((norm / norm.mean()) ** (1 / 3), 0.6, 1.5)
     tint /= float(tint @ LUMINANCE)
     return float(tint[0]), float(tint[1]), float(tint[2])
@@ -221,7 +222,8 @@ def _tint(scene: Floats) -> tuple[float, float, float]:
 
 def _saturation(patch: Floats32) -> float:
     # Skin of any tone has (max - min) / max of 0.4 and more in linear light when the photo has colour.
-    high, low = patch.max(axis=1), patch.min(axis=1)
+    red, green, blue = patch.T
+    high, low = (pick(pick(red, green), blue) for pick in (np.maximum, np.minimum))
     return float(np.clip(np.median((high - low) / np.maximum(high, 1e-4)) / 0.35, 0.0, 1.0))
 
 

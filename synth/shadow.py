@@ -36,8 +36,8 @@ class ShadowPlan:
 
 def plan_shadow(light: Light, px_per_mm: float, size_hw: tuple[int, int]) -> ShadowPlan:
     """The shadow in a window of that size, both sides > 0."""
-    # A third of the contact blur's width is fine enough to work at.
-    shrink = max(int(_CONTACT_MM * px_per_mm / 3), 1)
+    # Half of the contact blur's width is fine enough to work at.
+    shrink = max(int(_CONTACT_MM * px_per_mm / 2), 1)
     height, width = (-(-side // shrink) for side in size_hw)
     scale = px_per_mm * width / size_hw[1]
     x, y, _ = light.direction
@@ -76,6 +76,27 @@ def cast_shadow(alpha: Floats32, receiver: Floats32, light: Light, px_per_mm: fl
     cast = cv2.GaussianBlur(cv2.warpAffine(small, move, size, flags=cv2.INTER_LINEAR), (0, 0), plan.cast_px)
     shadow = 1 - (1 - CONTACT_STRENGTH * contact) * (1 - CAST_STRENGTH * cast)
     shadow = cv2.resize(shadow, (width, height), interpolation=cv2.INTER_LINEAR)
-    steps = np.floor(shadow * receiver * 255)  # less than one step is no shadow
-    quantised: Floats32 = (steps / 255).astype(np.float32)
-    return quantised
+    shadow *= receiver
+    shadow *= 255
+    np.floor(shadow, out=shadow)  # less than one step is no shadow
+    shadow /= 255
+    return np.asarray(shadow, dtype=np.float32)
+
+
+def soften(covered: Floats32, sigma_px: float) -> Floats32:
+    """A (H, W) coverage blurred, about: at a size where that costs little.
+
+    Args:
+        covered: coverage.
+        sigma_px: standard deviation of the Gaussian.
+    """
+    import cv2
+
+    shrink = max(int(sigma_px / 1.2), 1)
+    if shrink == 1 or covered.size == 0:
+        return np.asarray(cv2.GaussianBlur(covered, (0, 0), sigma_px), dtype=np.float32)
+    height, width = covered.shape
+    size = (-(-width // shrink), -(-height // shrink))
+    small = cv2.resize(covered, size, interpolation=cv2.INTER_AREA)
+    small = cv2.GaussianBlur(small, (0, 0), sigma_px * size[0] / width)
+    return np.asarray(cv2.resize(small, (width, height), interpolation=cv2.INTER_LINEAR), dtype=np.float32)

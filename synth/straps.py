@@ -112,11 +112,11 @@ def _ear_loops(mask: MaskMesh, face: FaceMesh) -> tuple[Floats, Floats]:
             # Sewn on a little inside the edge.
             sewn = start + 0.6 * (mask.grid_mm[inner, 2 if side < 0 else -3] - start)
             end = _at_ear(face, ear, side)
-            curve = _over([sewn, start, end], np.array([side, 0.0, 0.0]))
-            curve[2:] = _off_skin(curve[2:], face)
-            curves.append(curve)
+            curves.append(_over([sewn, start, end], np.array([side, 0.0, 0.0])))
+    points = np.stack(curves)
+    points[:, 2:] = _off_skin(points[:, 2:], face)
     # They end at the ear, before the head turns away.
-    return np.stack(curves), np.zeros((4, _POINTS, 3))
+    return points, np.zeros((4, _POINTS, 3))
 
 
 def _at_ear(
@@ -147,11 +147,12 @@ def _head_bands(mask: MaskMesh, face: FaceMesh) -> tuple[Floats, Floats]:
             sewn = start + 0.5 * (mask.grid_mm[row, inner] - start)
             beside = on_surface(np.array([side * s, y]), face.skin_mm)
             t = np.linspace(0.0, 1.0, _POINTS - _AROUND - 1)[:, None]
-            cheek = _off_skin(start + (beside - start) * t, face)
+            cheek = start + (beside - start) * t
             passed, behind = (knot * (side, 1.0, 1.0) for knot in knots)
             back = _on_head(_evenly(np.stack([beside, passed, behind]), _AROUND + 1)[1:])
-            curves.append(np.concatenate([[sewn], cheek, _off_skin(back, face)]))
+            curves.append(np.concatenate([[sewn], cheek, back]))
     points = np.stack(curves)
+    points[:, 1:] = _off_skin(points[:, 1:], face)
     outwards = (points - _HEAD_MIDDLE_MM) / _HEAD_HALF_MM**2
     outwards /= np.linalg.norm(outwards, axis=-1, keepdims=True)
     outwards[:, :-_AROUND] = 0.0  # over the cheek the face itself hides it
@@ -162,13 +163,13 @@ def _off_skin(points: Floats, face: FaceMesh) -> Floats:
     # A taut line that would cut through the cheek lies on it.
     inside = face.skin_mm[[58, 288]].mean(axis=0)
     for _ in range(2):  # lifting a point moves it along the face a little
-        s = 75.0 * np.arctan2(points[:, 0], 60.0 - points[:, 2])
-        skin = on_surface(np.stack([s, points[:, 1]], axis=1), face.skin_mm)
+        s = 75.0 * np.arctan2(points[..., 0], 60.0 - points[..., 2])
+        skin = on_surface(np.stack([s, points[..., 1]], axis=-1), face.skin_mm)
         out = points - inside
-        radius = np.linalg.norm(out, axis=1)
-        least = np.linalg.norm(skin - inside, axis=1) + _OFF_SKIN_MM
-        lifted = inside + out * (np.maximum(radius, least) / radius)[:, None]
-        points = np.where((np.abs(s) < _LAST_S_MM)[:, None], lifted, points)
+        radius = np.linalg.norm(out, axis=-1)
+        least = np.linalg.norm(skin - inside, axis=-1) + _OFF_SKIN_MM
+        lifted = inside + out * (np.maximum(radius, least) / radius)[..., None]
+        points = np.where((np.abs(s) < _LAST_S_MM)[..., None], lifted, points)
     return points
 
 

@@ -109,8 +109,8 @@ def _light_form(mesh: MaskMesh, light: Light, texels: tuple[int, int]) -> _LitFo
     right = _unit(cv2.filter2D(points, -1, _HALF, borderType=cv2.BORDER_REPLICATE))
     down = cv2.filter2D(points, -1, _HALF.T, borderType=cv2.BORDER_REPLICATE)
     # Columns run right and rows down, so down x right points towards the camera (z < 0).
-    normals = _unit(np.cross(down, right))
-    down = np.cross(right, normals)
+    normals = _unit(_cross(down, right))
+    down = _cross(right, normals)
     # The inside of a cloth that shows it is lit from there.
     normals[normals[..., 2] > 0.15] *= -1
     plain = light.shade(normals)
@@ -120,6 +120,15 @@ def _light_form(mesh: MaskMesh, light: Light, texels: tuple[int, int]) -> _LitFo
     fields = (plain, tilted[0] / np.float32(_TILT), tilted[1] / np.float32(_TILT), gloss)
     size = (texels[1], texels[0])
     return _LitForm(*(cv2.resize(field, size, interpolation=cv2.INTER_LINEAR) for field in fields))
+
+
+def _cross(one: Floats32, other: Floats32) -> Floats32:
+    # What `np.cross` gives, in a third of its time.
+    product = np.empty_like(one)
+    for k in range(3):
+        after, last = (k + 1) % 3, (k + 2) % 3
+        product[..., k] = one[..., after] * other[..., last] - one[..., last] * other[..., after]
+    return product
 
 
 def _unit(vectors: npt.NDArray[np.floating]) -> Floats32:

@@ -162,9 +162,9 @@ def face_grid(photo: RgbImage, face: FaceMesh) -> FaceGrid:
     )
     inside = np.zeros((size[1], size[0]), dtype=np.bool_)
     across, height = (np.zeros(inside.shape, dtype=np.float32) for _ in range(2))
-    inside.flat[hits.sample] = True
-    across.flat[hits.sample] = hits.values[:, 0]
-    height.flat[hits.sample] = hits.values[:, 1]
+    inside.reshape(-1)[hits.sample] = True
+    across.reshape(-1)[hits.sample] = hits.value(0)
+    height.reshape(-1)[hits.sample] = hits.value(1)
     eyes = (face.frame.origin_px[:2] - (box[0], box[1])) * to_grid[:2]
     down = face.frame.rotation[:2, 1] * scale * to_grid[:2]
     return FaceGrid(

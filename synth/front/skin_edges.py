@@ -71,11 +71,11 @@ def strangeness(grid: FaceGrid) -> Floats32 | None:
     around = ~grid.inside & (grid.beside_mm > _BESIDE_MM) & (grid.drop_mm < _JAW_MM)
     if min(int(face.sum()), int(around.sum())) < 100:
         return None
-    colour = (grid.lab >> _SHIFT).astype(np.int32)
-    code = (colour[..., 0] * _BINS + colour[..., 1]) * _BINS + colour[..., 2]
+    lightness, a, b = (part.astype(np.int32) for part in cv2.split(grid.lab >> _SHIFT))
+    code = (lightness * _BINS + a) * _BINS + b
     of_face, of_around = _histogram(code[face]), _histogram(code[around])
     ratio = (of_around + _RARE / 4) / (of_around + 2 * of_face + _RARE)
-    return np.asarray(cv2.GaussianBlur(ratio[code], (0, 0), 0.8), dtype=np.float32)
+    return np.asarray(cv2.GaussianBlur(ratio.take(code), (0, 0), 0.8), dtype=np.float32)
 
 
 def _histogram(codes: npt.NDArray[np.int32]) -> Floats32:

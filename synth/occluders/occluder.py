@@ -348,7 +348,8 @@ def occlude(
     if face is not None and effects.camera and occluder.kind != BLOCK and alpha.any():
         state = read_state(photo, face)
     rng = np.random.default_rng(occluder.seed + 1)
-    layer = finish(alpha, colour, state, draw_noise((box[3], box[2]), state, rng), np.ones_like(alpha))
+    noise = draw_noise((box[3], box[2]), state, rng)
+    layer = finish(alpha, lambda place: colour[place], state, noise, np.ones_like(alpha))
     if not is_cutout:
         alpha = in_one_piece(layer.alpha)
         layer = Layer(alpha, layer.colour, alpha)

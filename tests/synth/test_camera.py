@@ -16,6 +16,8 @@ from synth.camera import (
     estimate_blur_px,
     estimate_jpeg,
     estimate_noise,
+    finish,
+    places_of,
     read_state,
     recompress,
 )
@@ -147,3 +149,27 @@ def test_recompressing_a_compressed_photo_changes_almost_nothing_and_a_sharp_she
     noisy = np.random.default_rng(0).integers(0, 255, window.shape).astype(np.uint8)
     changed = recompress([Layer(alpha, linear_of_byte()[noisy], alpha)], noisy, Jpeg(60, (0, 0)), at_xy)[0]
     assert np.abs(changed.colour - linear_of_byte()[noisy]).mean() > 0.02
+
+
+@pytest.mark.parametrize("blur", [0.0, 1.8])
+def test_parts_of_a_sheet_that_are_finished_alone_come_out_as_in_one_piece(blur, monkeypatch):
+    rng = np.random.default_rng(2)
+    alpha = np.zeros((60, 150), np.float32)
+    alpha[20:40, 5:30] = rng.uniform(0, 1, (20, 25))
+    alpha[5:30, 90:150] = 1.0
+    colour = rng.uniform(0.1, 0.9, (60, 150, 3)).astype(np.float32)
+    state, noise = PhotoState(blur, 2.0), rng.standard_normal((60, 150), dtype=np.float32)
+    visible = rng.uniform(0, 1, (60, 150)).astype(np.float32)
+
+    def finished() -> Layer:
+        return finish(alpha, lambda place: colour[place], state, noise, visible)
+
+    parts = finished()
+    assert len(list(places_of(alpha, 8))) == 2
+    monkeypatch.setattr("synth.camera._WORTH_PARTING_PX", 1000)
+    whole = finished()
+    assert len(list(places_of(alpha, 8))) == 1
+    assert np.array_equal(parts.alpha, whole.alpha)
+    shown = parts.alpha > 0
+    assert np.array_equal(parts.colour[shown], whole.colour[shown])
+    assert list(places_of(np.zeros((4, 0), np.float32), 3)) == []

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from synth.raster import rasterise
+from synth.raster import nearer_part, prepare, rasterise
 
 
 def brute_force(vertices: np.ndarray, triangles: np.ndarray, height: int, width: int) -> np.ndarray:
@@ -57,3 +57,30 @@ def test_no_triangles_and_an_empty_window_hit_nothing():
     assert rasterise(vertices, np.array([[0, 1, 2]]), (0, 0, 8, 8)).sample.size == 0
     big = np.array([[-9.0, -9.0, 1.0], [99.0, -9.0, 1.0], [-9.0, 99.0, 1.0]])
     assert rasterise(big, np.array([[0, 1, 2]]), (0, 0, 0, 0)).sample.size == 0
+
+
+def test_triangles_left_out_as_too_far_away_hide_nothing():
+    rng = np.random.default_rng(8)
+    box = (0, 0, 50, 45)
+    for _ in range(20):
+        vertices = rng.uniform(-10, 60, size=(80, 3))
+        hiding, hidden = (np.array([rng.choice(80, 3, replace=False) for _ in range(25)]) for _ in range(2))
+        far = rasterise(vertices, hidden, box).depth_map()
+        nearer = nearer_part(vertices, hiding, prepare(vertices, hidden), 4.0)
+        every, chosen = (rasterise(vertices, part, box).depth_map() + 4.0 < far for part in (hiding, nearer))
+        assert np.array_equal(every, chosen)
+    below = prepare(vertices - (0.0, 0.0, 200.0), hidden)
+    assert len(nearer_part(vertices, hiding, below, 0.0)) == 0
+    assert len(nearer_part(vertices, hiding[:0], below, 0.0)) == 0
+
+
+def test_depth_and_values_of_some_hits_are_those_of_all():
+    rng = np.random.default_rng(9)
+    vertices = rng.uniform(0, 40, size=(60, 3))
+    triangles = np.array([rng.choice(60, 3, replace=False) for _ in range(30)])
+    hits = rasterise(vertices, triangles, (3, 4, 30, 28), scale=2, values=vertices[:, :2])
+    at = rng.choice(len(hits.sample), 25, replace=False)
+    assert np.array_equal(hits.depth_at(at), hits.depth[at])
+    assert np.array_equal(hits.value(1, at), hits.values[at, 1])
+    row, column = np.divmod(hits.sample, 60)
+    assert np.array_equal(hits.pixel, row // 2 * 30 + column // 2)

@@ -1,16 +1,20 @@
 from __future__ import annotations
 
+import cv2
 import numpy as np
 import pytest
 
+from synth.assets import draw_garment
 from synth.colour import linear_of_byte, linear_to_srgb
+from synth.cover import cover
 from synth.geometry import build_face
 from synth.heads.draw import draw_head
 from synth.heads.head import random_head
 from synth.placement import fit_head_frame
 from synth.raster import rasterise
+from synth.scene import Effects, set_scene
 from synth.shading import Light, estimate_light, read_skin, vertex_normals
-from synth.shadow import cast_shadow
+from synth.shadow import cast_shadow, soften
 from synth.topology import canonical_face
 
 
@@ -115,3 +119,25 @@ def test_shadow_falls_on_skin_only_and_away_from_the_light():
     assert shadow[40, 25] > shadow[40, 54]  # light from the right
     assert np.array_equal(np.rint(shadow * 255) / np.float32(255), shadow)
     assert 0 <= shadow.min() <= shadow.max() < 0.7
+
+
+@pytest.mark.parametrize("towards", [(0.7, 0.2), (-0.7, 0.2), (0.0, -0.7), (0.0, 0.7)])
+def test_the_window_of_a_mask_has_room_for_its_whole_shadow(astronaut, towards):
+    face = build_face(astronaut.points, fit_head_frame(astronaut.points))
+    garment = draw_garment("surgical", "correct", np.random.default_rng(1))
+    scene = set_scene(astronaut.rgb, face, garment, Effects())
+    light = Light((*towards, -0.2), 1.0, 1.0, (1.0, 1.0, 1.0))
+    _, _, width, height = scene.box
+    covered = cover([scene.cloth], face, scene.skin, scene.box, 2)[0].alpha
+    everywhere = np.ones((height, width), np.float32)
+    shadow = cast_shadow(covered, everywhere, light, face.frame.px_per_mm)
+    assert shadow.max() > 0.3
+    assert max(shadow[0].max(), shadow[-1].max(), shadow[:, 0].max(), shadow[:, -1].max()) == 0
+
+
+def test_softening_at_a_smaller_size_is_a_gaussian_blur():
+    covered = np.zeros((121, 143), np.float32)
+    cv2.circle(covered, (70, 60), 40, 1.0, -1)
+    for sigma in (0.9, 2.5, 4.2, 9.0):
+        exact = cv2.GaussianBlur(covered, (0, 0), sigma)
+        assert np.abs(soften(covered, sigma) - exact).max() < 0.04
