@@ -19,6 +19,7 @@ from dataset_tools.core.images import RgbImage
 from dataset_tools.core.reasons import Reason
 from dataset_tools.core.record import Face
 from synth.assets import Garment
+from synth.forehead import skin_to_hairline
 from synth.front.ordering import find_in_front
 from synth.geometry import FaceMesh, MaskMesh, build_mask
 from synth.halves import dress_halves, place_halves
@@ -69,7 +70,7 @@ class DressedFace:
         occluder_alpha: the same of the rendered occluder in front of this face.
         amodal_alpha: the mask as if nothing were in front of it; of straps that count as mask only what
             is visible.
-        skin: bool, visible skin within the face oval: neither mask nor straps nor anything nearer.
+        skin: bool, visible skin of the face up to the hairline: neither mask nor straps nor anything nearer.
         light: the light the mask was shaded with; None for a face left as it is.
     """
 
@@ -130,7 +131,7 @@ def dress_photo(
     for index in order:
         if index not in hidden_by:
             continue
-        skin = covered[index] & (hidden_by[index] < 0.5)
+        skin = skin_to_hairline(photo, meshes[index], covered[index]) & (hidden_by[index] < 0.5)
         if index not in worn:
             drawn.append(_bare(index, skin))
             continue
