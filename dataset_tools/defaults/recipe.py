@@ -10,6 +10,7 @@ from dataset_tools.core.labels import Label
 from dataset_tools.core.settings import Settings
 from dataset_tools.filter.settings import FilterSettings
 from dataset_tools.split.settings import CustomShares, SplitSettings
+from synth.designs import DEFAULT_SHARES
 from synth.occluders.occluder import OccluderSettings
 from synth.settings import SynthSettings
 
@@ -21,6 +22,10 @@ _MOSTLY_TRAINING = SplitSettings(preset="custom", shares=CustomShares(train=0.94
 CUTOUT_SHARES = MappingProxyType(
     {"hand": 2.0, "object": 2.0, "scarf": 1.5, "sunglasses": 1.0, "eyeglasses": 1.0, "blob": 1.0}
 )
+
+
+# More foam, whose wide loops and holes are hard, and more prints than a crowd wears.
+_MASK_TYPES = {**DEFAULT_SHARES, "foam": 0.2, "printed": 0.12, "transparent": 0.03}
 
 
 class Finish(Settings):
@@ -73,20 +78,23 @@ class DetectorRecipe(Settings):
 # keep their photos from being used.
 PROPOSER_RECIPE = ProposerRecipe(
     filter=FilterSettings(min_face_px=64, detector="mediapipe"),
-    synth=SynthSettings(per_face=4, bare=0.3, occluders=OccluderSettings(probability=0.3)),
+    synth=SynthSettings(
+        per_face=4, bare=0.2, mask_types=_MASK_TYPES, occluders=OccluderSettings(probability=0.25)
+    ),
     split=_MOSTLY_TRAINING,
     train=TrainSettings(
         baseline="fpn_effnet_lite0",
         labels=(Label.FACE_MASK, Label.FACE),
         samples="synthetic",
-        steps=1800,
+        steps=3200,
         batch=16,
         input_px=160,
         crop=CropSettings(margin=0.05),
+        new_cloth=0.35,
         schedule="cosine",
         val_every_steps=400,
     ),
-    finish=Finish(steps=450, input_px=208, learning_rate=4e-4),
+    finish=Finish(steps=800, input_px=208, learning_rate=4e-4),
     calibrate_on=1000,
 )
 
