@@ -285,9 +285,9 @@ def report(bench: Bench, lines: list[Line], seeds: int) -> None:
         "# What each part of the default proposer's recipe is worth",
         "",
         f"{PHOTOS} photos, {CHILDREN} children each, {bench.steps} steps of {batch} crops at {bench.px} "
-        f"pixels, up to {seeds} seeds, on {about['processor']} (CPU). Mean IoU of the mask on "
-        f"{first.shape[1]} real faces, 95 % bootstrap interval over the faces; the change is "
-        "against the first line, face by face.",
+        f"pixels, {'one seed' if seeds == 1 else f'up to {seeds} seeds'}, on {about['processor']} (CPU). "
+        f"Mean IoU of the mask on {first.shape[1]} real faces, 95 % bootstrap interval over the faces; the "
+        "change is against the first line, face by face.",
         "",
         *machine.table(["line", "what it asks", "IoU", "change", "each seed"], rows),
     ]

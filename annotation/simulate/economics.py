@@ -8,7 +8,7 @@ the code that real reviews run through.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -24,6 +24,7 @@ from annotation.simulate.settings import SimulationSettings
 from annotation.verdict import Role, Verdict
 from dataset_tools.core.errors import DataError
 from dataset_tools.core.images import ImageStore
+from dataset_tools.core.labels import Label
 from dataset_tools.core.progress import ProgressFactory, silent
 from dataset_tools.core.record import NOT_SEEN, Instance, Rejection, Sample
 from dataset_tools.core.seeds import derive_seed, generator
@@ -113,6 +114,8 @@ def simulate(
 ) -> Simulation:
     """Review a part of a labelled dataset with simulated people, once per number of labels bought.
 
+    People are asked for the labels that the dataset has; proposals of others are not shown to them.
+
     Args:
         samples: of the dataset; those without complete labels are left out.
         images: their picture store.
@@ -128,6 +131,7 @@ def simulate(
     possible = [number for number in settings.bought if number <= len(stock)]
     shown = [replace(one, instances=(), is_labelled=False, review=NOT_SEEN) for one in review]
     truths = {sample.id: sample.instances for sample in review}
+    asked = {item.label for sample in (*review, *stock) for item in sample.instances}
     proposed: list[tuple[int, dict[str, Sample]]] = []
     unreadable: dict[str, Rejection] = {}
     for number in possible:
@@ -135,7 +139,7 @@ def simulate(
             stage = PrelabelStage(settings.prelabel, seed, proposer_after(stock[:number]))
             answers = list(stage.run(shown, plan=None, images=images, progress=bar))
         unreadable |= {item.sample_id: item for item in answers if isinstance(item, Rejection)}
-        proposed.append((number, {item.id: item for item in answers if isinstance(item, Sample)}))
+        proposed.append((number, {one.id: _only(one, asked) for one in answers if isinstance(one, Sample)}))
     readable = [sample for sample in shown if sample.id not in unreadable]
     if not readable:
         raise DataError("no picture under review could be read")
@@ -146,6 +150,10 @@ def simulate(
         rows.append(_row(number, outcomes, settings, control))
     too_many = tuple(number for number in settings.bought if number > len(stock))
     return Simulation(control, tuple(rows), too_many, len(stock), tuple(unreadable.values()))
+
+
+def _only(sample: Sample, labels: Collection[Label]) -> Sample:
+    return replace(sample, instances=tuple(item for item in sample.instances if item.label in labels))
 
 
 def divide(

@@ -202,3 +202,19 @@ def test_quality_is_the_mean_over_labels_in_use(dataset: tuple[Sample, ...]) -> 
     overlap, boundary = quality((replace(mask, mask=mask_to_rle(half)),), (mask,), size_hw)
     assert overlap == pytest.approx(half.sum() / mask.mask.area_px)
     assert 0 < boundary < 1
+
+
+@dataclass(frozen=True)
+class Talkative(Bright):
+    """Proposes a label, too, that nobody asked about."""
+
+    def propose(self, images: Sequence[RgbImage], boxes: Sequence[Sequence[BoxXyxy]]) -> list[list[Proposal]]:
+        whole = Proposal(Label.FACE, np.ones(images[0].shape[:2], dtype=np.float32))
+        return [[*found, whole] for found in Bright(self.learned).propose(images, boxes)]
+
+
+def test_proposals_of_labels_that_nobody_asked_about_are_not_shown(dataset, store: ImageStore) -> None:
+    settings = SimulationSettings(bought=(0, 2))
+    found = simulate(dataset, store, lambda bought: Talkative(len(bought)), settings)
+    silent_about_it = run(dataset, store, bought=(0, 2))
+    assert repr(found.rows) == repr(silent_about_it.rows)  # not a number is not itself
