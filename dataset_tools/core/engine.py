@@ -1,7 +1,8 @@
 """Where the shards of a stage run: in this process, on many processes of this machine, or elsewhere.
 
 An engine is one object with `map_shards`. It may run the shards anywhere and in any order: a shard's
-result lies on disk under a fixed name, so that every engine leaves the same bytes.
+result lies on disk under a fixed name, so that every engine leaves the same bytes. A shard in which a worker
+dies or hangs is done again item by item, in a process of its own, until the item is known that does it.
 """
 
 from __future__ import annotations
@@ -18,13 +19,16 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from ctypes import c_double
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol, Self, TypeVar, runtime_checkable
 
 from dataset_tools.core.errors import ServiceError
 
 # No item takes so long, not even the first one, before which a worker may have to fetch its models.
 STALL_S = 900.0
 _PATIENCE_PARTS = 8
+# Items of one shard that may be lost to dead workers; beyond, the fault is the machine's and not theirs.
+MOST_LOST = 8
+RESUME = "run the same command again to resume, perhaps with fewer workers"
 
 _log = logging.getLogger(__name__)
 
@@ -39,6 +43,50 @@ class Executor(Protocol):
         self, function: Callable[[_Shard], _Result], shards: Sequence[_Shard]
     ) -> Iterator[_Result]:
         """Results in order of completion."""
+
+
+@runtime_checkable
+class ShardWork(Protocol):
+    """Work on shards that leaves a note on disk of what it is at, for whoever finds its process dead."""
+
+    def __call__(self, shard: Any) -> Any:
+        """Do the shard."""
+
+    def is_under_way(self, shard: Any) -> bool:
+        """True from the shard's beginning to its end, also when the process that did it is gone."""
+        ...
+
+    def item_under_way(self, shard: Any) -> int | None:
+        """Number of the item that was begun last; None when the items are not done one by one."""
+        ...
+
+    def one_by_one(self, lost: Mapping[int, str]) -> Self:
+        """The same work item by item, without those that are `lost` (number: what happened)."""
+        ...
+
+
+def do_without_the_deadly(
+    work: ShardWork, shard: Any, attempt: Callable[[ShardWork, Any], _Result]
+) -> _Result:
+    """Do a shard in which a worker died or hung, rejecting the items that do it again.
+
+    Args:
+        work: what to do.
+        shard: the shard.
+        attempt: does work on a shard in a process of its own.
+
+    Raises:
+        ServiceError: the process dies outside of any item, or with too many of them.
+    """
+    lost: dict[int, str] = {}
+    while True:
+        try:
+            return attempt(work.one_by_one(lost), shard)
+        except WorkerLost as error:
+            item = work.item_under_way(shard)
+            if item is None or item in lost or len(lost) == MOST_LOST:
+                raise ServiceError(f"{error}, again and again; {RESUME}") from error
+            lost[item] = str(error)
 
 
 _worker_function: Callable[[Any], Any] | None = None
@@ -83,28 +131,32 @@ def beat() -> None:
         _last_beat.value = time.monotonic()
 
 
-class _WorkerLost(Exception):
+class WorkerLost(Exception):
     """A worker died or hangs; the text says which."""
 
 
 @dataclass(frozen=True, slots=True)
 class LocalExecutor:
-    """Processes of this machine; one worker, or one shard, runs in the calling process.
+    """Processes of this machine.
 
     A worker that was killed, or that hangs when nothing else is left to do, costs the shards under way: they
-    are started once more, with half as many workers. A second loss ends the run.
+    are done again one after the other, item by item, and an item with which the process is lost again is
+    rejected as `worker_lost`. The others go on with half as many workers. Nobody looks after work in the
+    calling process: when an earlier run was stopped in the middle of a shard, there is a process for it.
 
     Attributes:
-        workers: processes at once.
+        workers: processes at once; one worker, or one shard, runs in the calling process.
         stall_s: when no worker has finished an item for so long, those left are taken to hang.
     """
 
     workers: int = 1
     stall_s: float = STALL_S
 
-    def is_inline(self, shards: Sequence[Any]) -> bool:
+    def is_inline(self, function: Callable[[Any], Any], shards: Sequence[Any]) -> bool:
         """True when these shards run in the calling process."""
-        return self.workers <= 1 or len(shards) <= 1
+        return (self.workers <= 1 or len(shards) <= 1) and not any(
+            isinstance(function, ShardWork) and function.is_under_way(shard) for shard in shards
+        )
 
     def map_shards(
         self, function: Callable[[_Shard], _Result], shards: Sequence[_Shard]
@@ -112,27 +164,37 @@ class LocalExecutor:
         """As `Executor.map_shards`.
 
         Raises:
-            ServiceError: worker processes were killed or hang, twice; finished shards stay, a rerun does the
-                rest.
+            ServiceError: worker processes are lost again and again, and no item is to blame; finished
+                shards stay, a rerun does the rest.
         """
-        if self.is_inline(shards):
+        if self.is_inline(function, shards):
             yield from map(function, shards)
             return
         left = dict(enumerate(shards))
         workers = self.workers
+        was_lost = False
         while left:
             try:
                 for number, result in self._pass(function, dict(left), workers):
                     del left[number]
                     yield result
-            except _WorkerLost as lost:
-                if workers < self.workers:
-                    raise ServiceError(
-                        f"{lost}, for the second time; run the same command again to resume, perhaps with "
-                        "fewer workers"
-                    ) from lost
-                workers = self.workers // 2
+            except WorkerLost as lost:
+                work = function if isinstance(function, ShardWork) else None
+                suspects = [number for number in left if work is not None and work.is_under_way(left[number])]
+                if was_lost and not suspects:
+                    raise ServiceError(f"{lost}, for the second time; {RESUME}") from lost
+                was_lost = True
+                workers = max(1, self.workers // 2)
                 _log.warning("%s; going on with %d worker(s)", lost, workers)
+                for number in suspects:
+                    assert work is not None
+                    result = do_without_the_deadly(work, left[number], self._alone)
+                    del left[number]
+                    yield result
+
+    def _alone(self, work: ShardWork, shard: Any) -> Any:
+        [(_, result)] = self._pass(work, {0: shard}, 1)
+        return result
 
     def _pass(
         self, function: Callable[[_Shard], _Result], shards: Mapping[int, _Shard], workers: int
@@ -153,8 +215,8 @@ class LocalExecutor:
                     for future in self._next_done(waiting, last_beat):
                         yield waiting.pop(future), future.result()
             except BrokenProcessPool as error:
-                raise _WorkerLost("a worker process was killed (out of memory?)") from error
-            except (_WorkerLost, KeyboardInterrupt, GeneratorExit):
+                raise WorkerLost("a worker process was killed (out of memory?)") from error
+            except (WorkerLost, KeyboardInterrupt, GeneratorExit):
                 # A shard appears whole or not at all, so half-done ones need no farewell.
                 for process in set(multiprocessing.active_children()) - others:
                     process.kill()
@@ -172,4 +234,4 @@ class LocalExecutor:
                 return done
             patience = patience - 1 if last_beat.value == seen else _PATIENCE_PARTS
             seen = last_beat.value
-        raise _WorkerLost(f"no worker process finished an item in {self.stall_s:g} s")
+        raise WorkerLost(f"no worker process finished an item in {self.stall_s:g} s")

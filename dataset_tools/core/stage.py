@@ -13,13 +13,13 @@ import logging
 import shutil
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, Self
 
 from dataset_tools.core.engine import Executor, LocalExecutor, beat
-from dataset_tools.core.errors import ItemFault, SuiteError
+from dataset_tools.core.errors import ItemFault, ServiceError, SuiteError
 from dataset_tools.core.images import ImageStore
 from dataset_tools.core.manifest import (
     Manifest,
@@ -192,29 +192,81 @@ class _Pulse:
 
 @dataclass(frozen=True)
 class _ShardWork:
+    """As `core.engine.ShardWork`.
+
+    Attributes:
+        lost: the items that ended their process, and how; None while the stage gets whole shards.
+    """
+
     stage: Stage
     plan: Any
     directory: Path
     images_root: Path
     progress: Progress | None = None  # only in the calling process: a bar cannot travel
+    lost: Mapping[int, str] | None = None
 
     def __call__(self, shard: Shard) -> ShardCounts:
         items = shard.load()
         samples: list[Sample] = []
         rejections: list[Rejection] = []
-        results = self.stage.run(
-            items,
-            plan=self.plan,
-            images=ImageStore(self.images_root),
-            progress=self.progress or _Pulse(),
-        )
-        for result in results:
+        self._note(shard, "")
+        for result in self._run(items) if self.lost is None else self._run_one_by_one(items, shard):
             if isinstance(result, Sample):
                 samples.append(result)
             else:
                 rejections.append(result)
         keys = [item_key(item) for item in items]
-        return write_shard(self.directory, shard.index, keys, samples, rejections)
+        counts = write_shard(self.directory, shard.index, keys, samples, rejections)
+        self._note_path(shard).unlink(missing_ok=True)
+        return counts
+
+    def is_under_way(self, shard: Shard) -> bool:
+        return self._note_path(shard).exists()
+
+    def item_under_way(self, shard: Shard) -> int | None:
+        try:
+            return int(self._note_path(shard).read_text())
+        except (OSError, ValueError):
+            return None
+
+    def one_by_one(self, lost: Mapping[int, str]) -> Self:
+        return dataclasses.replace(self, lost=lost)
+
+    def _run(self, items: Sequence[Any]) -> Iterator[Sample | Rejection]:
+        images = ImageStore(self.images_root)
+        yield from self.stage.run(items, plan=self.plan, images=images, progress=self.progress or _Pulse())
+
+    def _run_one_by_one(self, items: Sequence[Any], shard: Shard) -> Iterator[Sample | Rejection]:
+        assert self.lost is not None
+        if len(items) == len(self.lost) > 1:
+            raise ServiceError(f"{self.lost[0]}, with every item: it is not the items' fault")
+        for number, item in enumerate(items):
+            if number in self.lost:
+                yield _lose(item, self.stage.name, self.lost[number])
+                continue
+            self._note(shard, str(number))
+            yield from self._run([item])
+
+    def _note(self, shard: Shard, text: str) -> None:
+        if self.stage.parallel:  # others know how to look after their own work
+            self.directory.mkdir(parents=True, exist_ok=True)
+            self._note_path(shard).write_text(text)
+
+    def _note_path(self, shard: Shard) -> Path:
+        return self.directory / f"under-way-{shard.index:05d}"
+
+
+def _lose(item: Any, stage: str, detail: str) -> Rejection:
+    if isinstance(item, Sample):
+        return reject(item, stage, Reason.WORKER_LOST, detail, retryable=True, tries=2)
+    return Rejection(
+        stage=stage,
+        item_key=item_key(item),
+        reason=Reason.WORKER_LOST,
+        detail=detail,
+        retryable=True,
+        tries=2,
+    )
 
 
 def shards_of_items(items: Sequence[Any], shard_size: int) -> list[Shard]:
@@ -274,12 +326,14 @@ def run_stage(
     unfinished = [shard for shard in shards if not shard_is_done(directory, shard.index)]
     if unfinished:
         plan = stage.plan(parent.samples() if parent is not None else iter(()))
-        chosen = executor if executor is not None and stage.parallel else LocalExecutor()
-        inline = isinstance(chosen, LocalExecutor) and chosen.is_inline(unfinished)
+        chosen: Executor = executor if executor is not None and stage.parallel else LocalExecutor()
+        work = _ShardWork(stage, plan, directory, images.root)
+        is_inline = isinstance(chosen, LocalExecutor) and chosen.is_inline(work, unfinished)
         with progress(stage.name, sum(map(_size, unfinished))) as bar:
-            work = _ShardWork(stage, plan, directory, images.root, bar if inline else None)
+            if is_inline:
+                work = dataclasses.replace(work, progress=bar)
             for counts in chosen.map_shards(work, unfinished):
-                if not inline:
+                if not is_inline:
                     bar.advance(counts.inputs)
     counts = sum((read_shard_counts(directory, shard.index) for shard in shards), start=ShardCounts())
     header = {

@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any, TypeVar
 
+from dataset_tools.core.engine import RESUME, ShardWork, WorkerLost, do_without_the_deadly
 from dataset_tools.core.errors import ConfigError, ServiceError
 
 _Shard = TypeVar("_Shard")
@@ -71,9 +72,11 @@ class RayExecutor:
     ) -> Iterator[_Result]:
         """As `core.engine.Executor.map_shards`; a shard whose worker is killed is done again by another.
 
+        When that one is killed, too, the shard is done item by item, as by `core.engine.LocalExecutor`.
+
         Raises:
             ServiceError: Ray does not start or is not reached, or a shard's workers were killed again and
-                again; finished shards stay, a rerun does the rest.
+                again and no item is to blame; finished shards stay, a rerun does the rest.
         """
         if not shards:
             return
@@ -83,33 +86,45 @@ class RayExecutor:
 
 def _map(function: Callable[[_Shard], _Result], shards: Sequence[_Shard], at_once: int) -> Iterator[_Result]:
     import ray
-    from ray.exceptions import RayError, RayTaskError
+    from ray.exceptions import RayError, RayTaskError, WorkerCrashedError
+
+    def alone(work: Any, shard: Any) -> Any:
+        try:
+            return ray.get(remote.options(max_retries=0).remote([ray.put(work)], shard))
+        except WorkerCrashedError as error:
+            raise WorkerLost("a worker of Ray was killed (out of memory?)") from error
 
     remote = ray.remote(num_cpus=1, max_retries=RETRIES_OF_A_SHARD)(_call)
     waiting = iter(shards)
-    running: list[Any] = []
+    running: dict[Any, Any] = {}
     try:
         # In a list, so that a worker gets the reference: it fetches the function once, not once per shard.
         sent = [ray.put(function)]
         while True:
             for shard in waiting:
-                running.append(remote.remote(sent, shard))
+                running[remote.remote(sent, shard)] = shard
                 if len(running) >= at_once:
                     break
             if not running:
                 return
-            done, running = ray.wait(running, timeout=PATIENCE_S)
+            done, _ = ray.wait(list(running), timeout=PATIENCE_S)
             if not done:
                 raise ServiceError(f"no shard has ended on Ray for {PATIENCE_S:.0f} s; run again to resume")
-            yield ray.get(done[0])
+            shard = running.pop(done[0])
+            try:
+                result = ray.get(done[0])
+            except WorkerCrashedError:
+                if not isinstance(function, ShardWork):
+                    raise
+                result = do_without_the_deadly(function, shard, alone)
+            yield result
     except RayTaskError as error:
         # The stage's own error, as it would have come out of a local run.
         raise (error.cause if isinstance(error.cause, Exception) else error) from None
     except RayError as error:
         said = " ".join(str(error).split())[:200]
         raise ServiceError(
-            f"Ray lost the workers of a shard ({type(error).__name__}: {said}); run the same command again "
-            "to resume, perhaps with fewer workers"
+            f"Ray lost the workers of a shard ({type(error).__name__}: {said}); {RESUME}"
         ) from error
     finally:
         for left in running:

@@ -158,12 +158,13 @@ def test_what_may_be_compiled_is_traced_without_a_break(name: str) -> None:
 @pytest.mark.timeout(7200)  # detectors take ten seconds a step on one core
 @pytest.mark.parametrize("name", TRAINED)
 def test_eight_pictures_are_learned_by_heart(name: str) -> None:
-    spec = find_spec(name)
     torch.manual_seed(0)
     network = build_network(name, classes_of(name), pretrained=False).train()
     side = max(px(name), 128 if name in DETECTORS else 64)
     pictures, classes = drawn_batch(side, count=8)
-    learner = torch.optim.Adam(network.parameters(), lr=1e-3 if spec.recipe.loss else 1e-4)
+    # RefineNet's cascades have no normalisation: ten times its own rate and all its units are dead.
+    rate = 1e-4 if name in DETECTORS or name.startswith("refinenet") else 1e-3
+    learner = torch.optim.Adam(network.parameters(), lr=rate)
     reached = 0.0
     for step in range(300):
         learner.zero_grad()

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -87,9 +88,10 @@ class Numbered:
 
 @dataclass(frozen=True)
 class MakeStage:
-    """Makes samples from numbers; numbers divisible by 5 are rejected; may kill its own process."""
+    """Makes samples from numbers; numbers divisible by 5 are rejected; may kill its own process, or hang."""
 
-    die_at: int = -1
+    die_at: int | tuple[int, ...] = -1
+    hangs: bool = False
     name: str = "make"
     version: str = "1"
     parallel: bool = True
@@ -105,7 +107,9 @@ class MakeStage:
         self, items: Sequence[Numbered], *, plan: None, images: ImageStore, progress: Progress
     ) -> Iterator[Sample | Rejection]:
         for item in items:
-            if item.number == self.die_at:
+            if item.number in np.atleast_1d(self.die_at):
+                if self.hangs:
+                    threading.Event().wait()
                 os.kill(os.getpid(), signal.SIGKILL)
             if item.number % 5 == 0:
                 yield Rejection("make", item.key, Reason.EMPTY, "divisible\nby 5")

@@ -80,7 +80,7 @@ def test_only_work_that_has_not_beaten_for_the_whole_time_is_taken_to_hang(
     if done_at == 29:
         assert executor._next_done({future: 0}, last_beat) == {future}
     else:
-        with pytest.raises(engine._WorkerLost, match="80 s"):
+        with pytest.raises(engine.WorkerLost, match="80 s"):
             executor._next_done({future: 0}, last_beat)
     assert looks == [10.0] * 29
 

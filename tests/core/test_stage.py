@@ -6,10 +6,11 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from dataset_tools.core.engine import LocalExecutor
+from dataset_tools.core.engine import STALL_S, LocalExecutor
 from dataset_tools.core.errors import ManifestError, ServiceError
 from dataset_tools.core.manifest import Manifest
 from dataset_tools.core.reasons import Reason
@@ -21,18 +22,24 @@ COUNT = 33
 
 
 def run_make(
-    kinds: Kinds, root: Path, *, workers: int = 1, die_at: int = -1, shard_size: int = 4
+    kinds: Kinds,
+    root: Path,
+    *,
+    workers: int = 1,
+    shard_size: int = 4,
+    stall_s: float = STALL_S,
+    **trouble: Any,
 ) -> Manifest:
     workspace = Workspace(root)
     shards = shards_of_items([kinds["item"](number) for number in range(COUNT)], shard_size)
     run_stage(
-        kinds["make"](die_at=die_at),
+        kinds["make"](**trouble),
         shards,
         root / "manifests" / "make",
         key="k",
         parent_key="",
         images=workspace.images,
-        executor=LocalExecutor(workers),
+        executor=LocalExecutor(workers, stall_s),
     )
     return Manifest(root / "manifests" / "make")
 
@@ -90,10 +97,53 @@ def test_killed_at_any_item_and_rerun_gives_the_undisturbed_rows(
     assert objects[0] == objects[1]
 
 
-def test_a_killed_worker_process_is_reported_and_finished_shards_stay(stages: Kinds, tmp_path: Path) -> None:
-    with pytest.raises(ServiceError, match="run the same command again"):
-        run_make(stages, tmp_path, workers=2, die_at=COUNT - 1)
-    assert run_make(stages, tmp_path).counts.inputs == COUNT
+def rows_without(manifest: Manifest, numbers: set[int]) -> list[tuple[str, str]]:
+    """Item and fate of everything that is not one of the numbers."""
+    fates = [(one.provenance.item_key, one.id) for one in manifest.samples()]
+    fates += [(one.item_key, one.reason.value) for one in manifest.rejections()]
+    return sorted(fate for fate in fates if fate[0] not in {f"item{number}" for number in numbers})
+
+
+# The first item of a shard and the last, one that is alone in its shard, two of one shard, and of two.
+@pytest.mark.parametrize("deadly", [{16}, {COUNT - 1}, {18, 19}, {3, 8}])
+def test_items_that_kill_their_process_are_rejected_and_nothing_else_is_touched(
+    stages: Kinds, tmp_path: Path, deadly: set[int]
+) -> None:
+    manifest = run_make(stages, tmp_path / "deadly", workers=2, die_at=tuple(deadly))
+    lost = [one for one in manifest.rejections() if one.reason is Reason.WORKER_LOST]
+    assert {one.item_key for one in lost} == {f"item{number}" for number in deadly}
+    assert {(one.stage, one.retryable, one.tries) for one in lost} == {("make", True, 2)}
+    assert {one.detail for one in lost} == {"a worker process was killed (out of memory?)"}
+    assert manifest.counts.inputs == manifest.counts.kept + manifest.counts.rejected == COUNT
+    assert rows_without(manifest, deadly) == rows_without(run_make(stages, tmp_path / "whole"), deadly)
+    assert not list(manifest.directory.glob("under-way*"))
+
+
+def test_an_item_that_hangs_is_rejected_too(stages: Kinds, tmp_path: Path) -> None:
+    manifest = run_make(stages, tmp_path, workers=2, die_at=6, hangs=True, stall_s=3.0)
+    [lost] = [one for one in manifest.rejections() if one.reason is Reason.WORKER_LOST]
+    assert (lost.item_key, lost.detail) == ("item6", "no worker process finished an item in 3 s")
+    assert manifest.counts.inputs == COUNT
+
+
+def test_with_one_worker_the_second_run_rejects_what_ended_the_first(stages: Kinds, tmp_path: Path) -> None:
+    process = multiprocessing.get_context("spawn").Process(target=_run_and_die, args=(stages, tmp_path, 9))
+    process.start()
+    process.join()
+    assert process.exitcode == -signal.SIGKILL
+    manifest = run_make(stages, tmp_path, die_at=9)
+    assert [one.item_key for one in manifest.rejections() if one.reason is Reason.WORKER_LOST] == ["item9"]
+
+
+@pytest.mark.parametrize(("shard_size", "lost"), [(4, 4), (30, 12)])
+def test_when_every_item_or_very_many_kill_their_process_the_machine_is_to_blame(
+    stages: Kinds, tmp_path: Path, shard_size: int, lost: int
+) -> None:
+    with pytest.raises(ServiceError, match="killed"):
+        run_make(stages, tmp_path, workers=2, shard_size=shard_size, die_at=tuple(range(8, 8 + lost)))
+    whole = run_make(stages, tmp_path, shard_size=shard_size)
+    assert Reason.WORKER_LOST not in {one.reason for one in whole.rejections()}
+    assert whole.counts.inputs == COUNT
 
 
 def test_a_second_run_does_nothing_again(stages: Kinds, tmp_path: Path) -> None:

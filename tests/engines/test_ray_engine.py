@@ -22,7 +22,7 @@ from PIL import Image
 
 from dataset_tools.config import read_config
 from dataset_tools.core.engine import Executor, LocalExecutor
-from dataset_tools.core.errors import ConfigError, DataError, ServiceError, UnknownName
+from dataset_tools.core.errors import ConfigError, DataError, UnknownName
 from dataset_tools.core.images import ImageStore, perceptual_hash
 from dataset_tools.core.manifest import Manifest
 from dataset_tools.core.progress import Progress
@@ -120,14 +120,20 @@ def test_a_ray_worker_killed_in_the_middle_of_a_shard_changes_no_byte(tmp_path: 
     assert files_of(tmp_path / "ray") == files_of(tmp_path / "home")
 
 
-def test_a_shard_that_kills_every_worker_ends_the_run_and_a_rerun_completes_it(tmp_path: Path) -> None:
-    with pytest.raises(ServiceError, match="run the same command again") as caught:
-        apart(paint_on_ray, tmp_path / "ray", COUNT - 1, None)
-    assert caught.value.exit_code == 75
-    done = list((tmp_path / "ray").glob("manifests/paint/samples/part-*"))
-    assert 0 < len(done) < 8
-    again = paint(tmp_path / "ray", LocalExecutor())
-    assert again.canonical_digest() == paint(tmp_path / "home", LocalExecutor()).canonical_digest()
+def test_an_item_that_kills_every_worker_of_ray_is_rejected_and_nothing_else_is_touched(
+    tmp_path: Path,
+) -> None:
+    apart(paint_on_ray, tmp_path / "ray", COUNT - 1, None)
+    on_ray, at_home = (
+        Manifest(tmp_path / "ray" / "manifests" / "paint"),
+        paint(tmp_path / "home", LocalExecutor()),
+    )
+    lost = [one for one in on_ray.rejections() if one.reason is Reason.WORKER_LOST]
+    assert [(one.item_key, one.detail) for one in lost] == [
+        (f"number{COUNT - 1}", "a worker of Ray was killed (out of memory?)")
+    ]
+    left = {one.id for one in at_home.samples() if one.provenance.item_key != f"number{COUNT - 1}"}
+    assert {one.id for one in on_ray.samples()} == left
 
 
 def refuse(number: int) -> int:
