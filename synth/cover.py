@@ -204,16 +204,13 @@ def _hidden(hits: Hits, face: _Face, box: Box, scale: int, where: BoolMask | Non
     if len(skin.sample) == 0 or len(hits.sample) == 0:
         return np.zeros(0, dtype=np.int64)
     size = hits.samples_hw[0] * hits.samples_hw[1]
-    if where is None:
-        table = np.full(size, np.inf, dtype=np.float32)
-    else:
-        # Of a table this large only what is read is filled.
-        table = np.empty(size, dtype=np.float32)
-        table[hits.sample] = np.inf
+    is_skin = np.zeros(size, dtype=np.bool_)
+    is_skin[skin.sample] = True
+    meets = np.flatnonzero(is_skin.take(hits.sample))
+    # Of a table this large only what is read is filled.
+    table = np.empty(size, dtype=np.float32)
     table[skin.sample] = skin.depth + face.slack_px
-    depth: Floats32 = table.take(hits.sample)
-    meets = np.flatnonzero(depth < np.inf)
-    return meets[hits.depth_at(meets) > depth.take(meets)]
+    return meets[hits.depth_at(meets) > table.take(hits.sample.take(meets))]
 
 
 def _rim(part: Covered, sheet: Sheet, box: Box) -> BoolMask:

@@ -9,7 +9,7 @@ skin at the rim.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any
 
 import numpy as np
@@ -188,8 +188,9 @@ def build_mask(shape: MaskShape, face: FaceMesh) -> MaskMesh:
     return MaskMesh(face.frame.to_image(grid_mm), grid_mm, size)
 
 
+@lru_cache(maxsize=8)
 def bare_triangles(shape: MaskShape) -> Ints:
-    """Skin triangles that the mask does not wholly cover: the only ones that can lie in front of it.
+    """Skin triangles that the mask does not wholly cover, read-only: no others can lie in front of it.
 
     Skin under the cloth must never show through, however thin the gap.
     """

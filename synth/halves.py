@@ -20,12 +20,13 @@ from dataset_tools.core.errors import ItemFault, UnknownName
 from dataset_tools.core.images import RgbImage
 from dataset_tools.core.reasons import Reason
 from synth.assets import Garment
-from synth.camera import UNTOUCHED, Layer, finish
+from synth.camera import Layer, finish
 from synth.cloth.lit import grid_uv, sample, shaded_cloth
 from synth.colour import srgb_to_linear
 from synth.cover import Sheet, cover, sampling, window_of
 from synth.geometry import GRID_COLUMNS, GRID_ROWS, FaceMesh, MaskMesh, build_mask, grid_triangles
 from synth.occluders.shapes import turn_xy
+from synth.photo_state import UNTOUCHED
 from synth.placement import (
     LEFT_EYE_CORNERS,
     RIGHT_EYE_CORNERS,

@@ -11,7 +11,7 @@ from synth.assets import Garment, garment_from_json, garment_to_json
 from synth.occluders.occluder import Occluder, occluder_from_json, occluder_to_json
 from synth.render import Effects
 
-RENDERER = "maskset-overlay@3"  # changes whenever a recipe would draw other pixels
+RENDERER = "maskset-overlay@4"  # changes whenever a recipe would draw other pixels
 
 
 @dataclass(frozen=True)

@@ -15,11 +15,12 @@ import numpy.typing as npt
 
 from dataset_tools.core.images import RgbImage
 from synth.assets import Garment
-from synth.camera import Jpeg, Layer, finish, places_of, recompress
+from synth.camera import Layer, finish, places_of, recompress
 from synth.cloth.lit import sample
 from synth.colour import linear_of_byte, linear_to_srgb
 from synth.cover import cover, window_of
 from synth.geometry import FaceMesh, MaskMesh
+from synth.photo_state import Jpeg
 from synth.raster import Box, coverage
 from synth.scene import Effects as Effects
 from synth.scene import Scene, set_scene

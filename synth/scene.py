@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from dataset_tools.core.images import RgbImage
 from synth.assets import Garment
-from synth.camera import UNTOUCHED, PhotoState, blur_to_add, draw_noise, read_state
+from synth.camera import blur_to_add, draw_noise, drawn_every
 from synth.cloth.lit import LitCloth, grid_uv, shaded_cloth
 from synth.colour import srgb_to_linear
 from synth.cover import Sheet, sampling, window_of
@@ -24,6 +24,7 @@ from synth.geometry import (
     build_mask,
     grid_triangles,
 )
+from synth.photo_state import UNTOUCHED, PhotoState, read_state
 from synth.raster import Box
 from synth.shading import EVEN_LIGHT, Light, estimate_light, read_skin
 from synth.straps import build_loops, loop_curves, visible_lengths
@@ -117,7 +118,7 @@ def set_scene(photo: RgbImage, face: FaceMesh, garment: Garment, effects: Effect
         skin=bare_triangles(garment.shape),
         cloth=Sheet(mesh.grid_px.reshape(-1, 3), grid_triangles(GRID_ROWS, GRID_COLUMNS), grid_uv()),
         ribbon=Sheet(loops.vertices_px, loops.triangles, loops.across[:, None]),
-        texture=shaded_cloth(mesh, garment, light, scale_px),
+        texture=shaded_cloth(mesh, garment, light, scale_px / drawn_every(state)),
         strap_colour=strap * np.float32(min(light.ambient, 1.0)),
         light=light,
         state=state,

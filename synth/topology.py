@@ -214,7 +214,9 @@ def lift_over(
     """
     import cv2
 
-    covered = np.setdiff1d(np.arange(SURFACE_COUNT), bare)
+    is_bare = np.zeros(len(skin), dtype=np.bool_)
+    is_bare[bare] = True
+    covered = np.flatnonzero(~is_bare[:SURFACE_COUNT])
     points = skin[covered] - inside
     height = np.linalg.norm(points, axis=1)
     towards = (points / height[:, None]).astype(np.float32)

@@ -33,7 +33,7 @@ from synth.batch.steps import (
     reduce_matrix,
     shift_matrix,
 )
-from synth.camera import FAINT, blur_to_add
+from synth.camera import FAINT, blur_kernel, blur_to_add
 from synth.colour import byte_of_linear, linear_of_byte
 from synth.cover import BEHIND_MM, Sheet, outline, takes_two_passes
 from synth.raster import Box
@@ -256,7 +256,8 @@ class _Batch:
         # `camera.finish`.
         sigmas = [blur_to_add(scene.state) for scene in self.scenes]
         if any(sigmas):
-            sheet = self._blurred(torch.cat([colour * alpha[:, None], alpha[:, None]], dim=1), sigmas)
+            sheet = torch.cat([colour * alpha[:, None], alpha[:, None]], dim=1)
+            sheet = self._blurred(sheet, [blur_kernel(sigma) for sigma in sigmas])
             soft = self._of(np.array(sigmas))[:, None, None, None] > 0
             colour = torch.where(soft, sheet[:, :3] / sheet[:, 3:].clamp(min=1e-6), colour)
             alpha = sheet[:, 3]
@@ -266,9 +267,8 @@ class _Batch:
         steps = torch.round(shown.clamp(0, 1) * _ALPHA_STEPS) / _ALPHA_STEPS
         return _Layer(steps, colour.clamp(0, 1), steps)
 
-    def _blurred(self, maps: Tensor, sigmas: Sequence[float]) -> Tensor:
-        # (B, C, H, W), each window with its own sigma; mirrored at the borders of its own window.
-        kernels = [gaussian_kernel(sigma) for sigma in sigmas]
+    def _blurred(self, maps: Tensor, kernels: Sequence[Floats32]) -> Tensor:
+        # (B, C, H, W), each window with its own kernel; mirrored at the borders of its own window.
         reach = max(len(kernel) for kernel in kernels) // 2
         wide = np.zeros((self.count, 2 * reach + 1), dtype=np.float32)
         for row, kernel in zip(wide, kernels, strict=True):
@@ -345,7 +345,7 @@ class _Batch:
         covered[hits.pixel] = 1.0
         covered = covered.reshape(self.count, 1, *self.size_hw)
         sigmas = [max(1.0 * scene.face.frame.px_per_mm, 0.5) for scene in self.scenes]
-        soft = self._blurred(covered, sigmas)
+        soft = self._blurred(covered, [gaussian_kernel(sigma) for sigma in sigmas])
         return ((2 * soft - 1).clamp(0, 1) * covered)[:, 0]
 
     def _recompression(self, picture: Tensor) -> Tensor:

@@ -83,6 +83,6 @@ def _threads(fabric: Fabric, size_mm: tuple[float, float], texels_hw: tuple[int,
     blotch = noise_field("blotch", fabric.seed + 1, size_mm, texels_hw)
     strength = fabric.weave * (1.6 if fabric.pattern == "denim" else 1.0)
     fine *= np.float32(0.07 * strength)
-    fine += np.float32(0.05 * fabric.weave) * blotch
+    fine += np.float32(0.02 * fabric.weave) * blotch
     fine += np.float32(1.0)
     return fine

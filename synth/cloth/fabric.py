@@ -122,7 +122,8 @@ def cloth_axes(size_mm: tuple[float, float], texels_hw: tuple[int, int]) -> tupl
 _NOISES = {
     "weave": (_WEAVE_CELL_MM, 0.0, 0.0),
     "blotch": (_BLOTCH_CELL_MM, 2.0, 2.0),
-    "wrinkles": (2.0, 7.0, 2.0),
+    "wrinkles": (2.0, 5.5, 2.0),
+    "calm": (6.0, 2.5, 2.5),
     "creases": (1.5, 3.0, 1.8),
 }
 
@@ -145,7 +146,7 @@ def noise_field(kind: str, seed: int, size_mm: tuple[float, float], texels_hw: t
     """A field of noise on the cloth, (H, W), unit variance where a texel is no larger than a cell.
 
     Args:
-        kind: "weave", "blotch", "wrinkles" or "creases".
+        kind: "weave", "blotch", "wrinkles", "calm" or "creases".
         seed: chooses the part of the noise.
         size_mm: width and height of the cloth.
         texels_hw: rows and columns.

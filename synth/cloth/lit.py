@@ -179,17 +179,16 @@ def _coloured(
         plane = found.threads * ground[..., k]
         for amount, colour in layers:
             plane += amount * (colour[k] * found.threads - plane)
-        plane += gloss * white[k]
-        plane *= shade
-        planes.append(_rolled_off(plane))
+        plane = cv2.scaleAdd(gloss, float(white[k]), plane)
+        planes.append(_rolled_off(cv2.multiply(plane, shade, dst=plane)))
     return np.asarray(cv2.merge(planes), dtype=np.float32)
 
 
 def _rolled_off(plane: Floats32) -> Floats32:
     # As cameras do, the brightest cloth nears white without reaching it, so that its folds stay to be seen.
-    over = plane - np.float32(_SHOULDER)
-    if not (over > 0).any():
+    if plane.max() <= _SHOULDER:
         return plane
+    over = plane - np.float32(_SHOULDER)
     np.maximum(over, 0.0, out=over)
     plane -= over
     plane += over / (1.0 + over / np.float32(1.0 - _SHOULDER))

@@ -21,6 +21,7 @@ _WIRE_FROM_TOP_MM = 7.0
 _WIRE_HALF_MM = 2.4
 _WIRE_HIGH_MM = 0.7
 _KNIT_MM = 5.0  # one stitch
+_UNEVEN = 0.8  # how much the depth of wrinkles varies over a cloth: standard deviation of its logarithm
 
 
 def relief_mm(
@@ -55,9 +56,20 @@ def _wrinkles(fabric: Fabric, size_mm: tuple[float, float], texels_hw: tuple[int
     v = np.linspace(0, 1, texels_hw[0], dtype=np.float32)[:, None]
     height = noise_field("wrinkles", fabric.seed + 2, size_mm, texels_hw)
     height += np.float32(0.35) * noise_field("creases", fabric.seed + 3, size_mm, texels_hw)
+    height *= _creased(fabric, size_mm, texels_hw)
     height *= np.clip((1 - np.abs(u)) * 4, 0.3, 1)
     height *= np.float32(fabric.wrinkle_mm) * np.clip(np.minimum(v, 1 - v) * 6, 0.2, 1)
     return height
+
+
+def _creased(fabric: Fabric, size_mm: tuple[float, float], texels_hw: tuple[int, int]) -> Floats32:
+    # Cloth is creased in few places and smooth between them. It changes slowly: a coarse field will do.
+    import cv2
+
+    coarse = (max(texels_hw[0] // 4, 1), max(texels_hw[1] // 4, 1))
+    calm = noise_field("calm", fabric.seed + 8, size_mm, coarse)
+    depth = np.exp(np.float32(_UNEVEN) * np.minimum(calm, 1.8) - np.float32(_UNEVEN**2 / 2))
+    return np.asarray(cv2.resize(depth, texels_hw[::-1], interpolation=cv2.INTER_LINEAR), dtype=np.float32)
 
 
 def _pleats(

@@ -74,4 +74,4 @@ def draw(rng: np.random.Generator) -> tuple[MaskShape, Fabric, Strap]:
     return shape, fabric, Strap(0.0, base, "none")
 
 
-DESIGN = Design("bandana", 1, "gaiter", draw, TUBE_STATES)
+DESIGN = Design("bandana", 2, "gaiter", draw, TUBE_STATES)

@@ -37,6 +37,6 @@ def draw_smaller(rng: np.random.Generator, adult: Draw) -> tuple[MaskShape, Fabr
 
 
 SURGICAL = Design(
-    "child_surgical", 1, "surgical", partial(draw_smaller, adult=draw_surgical), EAR_LOOP_STATES
+    "child_surgical", 2, "surgical", partial(draw_smaller, adult=draw_surgical), EAR_LOOP_STATES
 )
-CLOTH = Design("child_cloth", 1, "cloth", partial(draw_smaller, adult=draw_cloth), EAR_LOOP_STATES)
+CLOTH = Design("child_cloth", 2, "cloth", partial(draw_smaller, adult=draw_cloth), EAR_LOOP_STATES)

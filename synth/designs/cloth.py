@@ -91,4 +91,4 @@ def draw_loops(rng: np.random.Generator, ground: Rgb) -> Strap:
     return Strap(near(rng, 4.2, 1.4), pick(rng, loops))
 
 
-DESIGN = Design("cloth", 2, "cloth", draw, EAR_LOOP_STATES)
+DESIGN = Design("cloth", 3, "cloth", draw, EAR_LOOP_STATES)

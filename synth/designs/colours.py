@@ -44,15 +44,15 @@ def any_colour(rng: np.random.Generator) -> Rgb:
 
 
 def street_colour(rng: np.random.Generator) -> Rgb:
-    """What people wear: a third black, some greys, whites and navy, the rest any hue. Five draws at most."""
+    """What people wear: much black, then white, navy and grey; three in ten any hue. Five draws at most."""
     kind = rng.random()
-    if kind < 0.33:
+    if kind < 0.38:
         return jitter(rng, BLACK)
     if kind < 0.45:
         return jitter(rng, GREY, 12.0)
-    if kind < 0.55:
+    if kind < 0.61:
         return jitter(rng, WHITE)
-    if kind < 0.63:
+    if kind < 0.70:
         return jitter(rng, NAVY, 5.0)
     return any_colour(rng)
 

@@ -54,4 +54,4 @@ def draw(rng: np.random.Generator) -> tuple[MaskShape, Fabric, Strap]:
     return shape, fabric, Strap(0.0, ground, "none")
 
 
-DESIGN = Design("gaiter", 1, "gaiter", draw, TUBE_STATES)
+DESIGN = Design("gaiter", 2, "gaiter", draw, TUBE_STATES)

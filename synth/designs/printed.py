@@ -45,4 +45,4 @@ def draw(rng: np.random.Generator) -> tuple[MaskShape, Fabric, Strap]:
     return shape, fabric, draw_loops(rng, ground)
 
 
-DESIGN = Design("printed", 1, "printed", draw, EAR_LOOP_STATES)
+DESIGN = Design("printed", 2, "printed", draw, EAR_LOOP_STATES)

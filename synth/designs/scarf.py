@@ -56,4 +56,4 @@ def draw(rng: np.random.Generator) -> tuple[MaskShape, Fabric, Strap]:
     return shape, fabric, Strap(0.0, ground, "none")
 
 
-DESIGN = Design("scarf", 1, "scarf", draw, TUBE_STATES)
+DESIGN = Design("scarf", 2, "scarf", draw, TUBE_STATES)

@@ -10,12 +10,12 @@ from synth.designs.design import EAR_LOOP_STATES, Design, Strap, draw_seed, near
 from synth.geometry import MaskShape
 
 COLOURS: dict[Rgb, float] = {
-    (167, 205, 232): 0.32,  # pale blue
-    (130, 180, 214): 0.22,  # blue
-    (238, 241, 243): 0.18,  # white
-    (150, 205, 192): 0.08,  # green
-    (240, 196, 208): 0.06,  # pink
-    (29, 30, 32): 0.14,  # black
+    (170, 212, 238): 0.28,  # pale blue
+    (118, 184, 226): 0.18,  # blue
+    (240, 242, 244): 0.22,  # white
+    (136, 206, 194): 0.06,  # green
+    (242, 202, 213): 0.06,  # pink
+    (29, 30, 32): 0.20,  # black
 }
 
 
@@ -35,7 +35,7 @@ def draw(rng: np.random.Generator) -> tuple[MaskShape, Fabric, Strap]:
         taut=near(rng, 0.95, 0.05),
         cup=near(rng, 2.0, 1.5),
         pleats=3,
-        pleat_depth=near(rng, 2.0, 0.6),
+        pleat_depth=near(rng, 2.2, 0.8),
         wire_mm=100.0,
         hang_mm=92.0,
     )
@@ -60,4 +60,4 @@ def draw(rng: np.random.Generator) -> tuple[MaskShape, Fabric, Strap]:
     return shape, fabric, Strap(near(rng, 3.0, 0.6), colour)
 
 
-DESIGN = Design("surgical", 2, "surgical", draw, EAR_LOOP_STATES)
+DESIGN = Design("surgical", 3, "surgical", draw, EAR_LOOP_STATES)

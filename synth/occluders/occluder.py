@@ -22,7 +22,7 @@ from dataset_tools.core.errors import ConfigError, DataError, ItemFault
 from dataset_tools.core.images import RgbImage
 from dataset_tools.core.reasons import Reason
 from dataset_tools.core.settings import Settings
-from synth.camera import UNTOUCHED, Layer, draw_noise, finish, read_state, recompress
+from synth.camera import Layer, draw_noise, finish, recompress
 from synth.cloth.fabric import Rgb
 from synth.colour import srgb_to_linear
 from synth.cover import window_of
@@ -36,6 +36,7 @@ from synth.occluders.shapes import (
     shape_outline,
     turn_xy,
 )
+from synth.photo_state import UNTOUCHED, read_state
 from synth.placement import eye_centres, eye_roll_deg
 from synth.raster import Box
 from synth.render import Dressing, Effects, composite, face_coverage

@@ -34,7 +34,7 @@ import numpy.typing as npt
 from dataset_tools.core.errors import DataError
 from dataset_tools.core.images import RgbImage, decode_photo
 from dataset_tools.core.seeds import derive_seed, generator
-from synth.camera import estimate_blur_px
+from synth.photo_state import estimate_blur_px
 from synth.realism.statistics import STATISTICS, rim_statistics
 
 if TYPE_CHECKING:
