@@ -4,7 +4,7 @@ A pool keeps a few long-lived processes, each with limits on processor time, mem
 overruns or dies is replaced, and what it worked on becomes a fault of that item: `decode_budget`,
 `decoder_crash`, or `worker_lost` when it went away twice for no reason that lies in the item.
 
-Workers are forked by a nursery, `python -m dataset_tools.core.decoding <socket>`: a process without threads
+Workers are forked by a nursery, `python -m dataset_tools.core.working <socket>`: a process without threads
 that has imported little, however large this one is. Work goes to a worker as pickle; its replies are
 read by an unpickler that knows only this suite's records, since a decoder that was taken over may write
 anything.
@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import atexit
+import contextlib
 import io
 import os
 import pickle
@@ -24,17 +25,18 @@ import subprocess
 import sys
 import threading
 import weakref
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 from dataset_tools.core.errors import ItemFault, ServiceError
 from dataset_tools.core.reasons import Reason
-from dataset_tools.core.working import nurse
 
 _LENGTH = struct.Struct(">Q")
 _START_S = 120.0
 _PATIENCE_S = 0.2
+_AHEAD = 2  # pieces of work a worker is given: one under way, and the next
 _MAX_REPLY_BYTES = 1 << 30
 _CRASHES = frozenset(
     getattr(signal, name)
@@ -64,6 +66,10 @@ class _Lost(Exception):
     """The worker is gone or silent; the text says how."""
 
 
+class _NotBegun(Exception):
+    """The worker is gone, for a reason that does not lie in this piece of work."""
+
+
 class _RecordUnpickler(pickle.Unpickler):
     def find_class(self, module_name: str, global_name: str) -> Any:
         if module_name in _RECORD_MODULES and global_name.isidentifier():
@@ -81,7 +87,7 @@ class _Nursery:
         self._lock = threading.Lock()
         self._socket, theirs = socket.socketpair()
         self._socket.settimeout(_START_S)
-        command = [sys.executable, "-m", "dataset_tools.core.decoding", str(theirs.fileno())]
+        command = [sys.executable, "-m", "dataset_tools.core.working", str(theirs.fileno())]
         with theirs:
             self._process = subprocess.Popen(
                 command,
@@ -98,14 +104,25 @@ class _Nursery:
         Raises:
             OSError: the nursery is gone.
         """
-        data = pickle.dumps(message)
         with self._lock:
-            handles = [] if handle is None else [handle]
-            head = _LENGTH.pack(len(data))
-            socket.send_fds(self._socket, [head], handles)
-            self._socket.sendall(data)
+            self._send(message, handle)
             size = self._receive(_LENGTH.size)
             return int(pickle.loads(self._receive(_LENGTH.unpack(size)[0])))  # noqa: S301 - decodes nothing
+
+    def tell(self, message: tuple[Any, ...]) -> None:
+        """Say something that is not answered.
+
+        Raises:
+            OSError: the nursery is gone.
+        """
+        with self._lock:
+            self._send(message)
+
+    def _send(self, message: tuple[Any, ...], handle: int | None = None) -> None:
+        data = pickle.dumps(message)
+        handles = [] if handle is None else [handle]
+        socket.send_fds(self._socket, [_LENGTH.pack(len(data))], handles)
+        self._socket.sendall(data)
 
     def _receive(self, size: int) -> bytes:
         parts = b""
@@ -147,12 +164,19 @@ def _forget_nursery() -> None:
 
 
 class _Worker:
-    """One process and the socket to it."""
+    """One process, the socket to it, and the work it has not answered yet.
+
+    It is sent the next piece of work before it has answered the last, so that it never waits for us. Only
+    the first piece is under way, and only its time is counted.
+    """
 
     def __init__(self, function: bytes, limits: WorkLimits) -> None:
         self._limits = limits
-        self._function = function
-        self._is_ready = False
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._asked: deque[asyncio.Future[Any]] = deque()
+        self._clock: asyncio.TimerHandle | None = None
+        self._unsent = bytearray()
+        self._received = bytearray()
         self._socket, theirs = socket.socketpair()
         self._socket.setblocking(False)
         with theirs:
@@ -164,52 +188,125 @@ class _Worker:
                 _forget_nursery()  # the next worker gets a new one
                 raise ServiceError(f"decoding workers cannot be started: {error}") from error
 
-    async def ask(self, work: bytes) -> Any:
-        """The reply to one piece of work.
+    @property
+    def load(self) -> int:
+        """Pieces of work it has not answered."""
+        return len(self._asked)
+
+    async def start(self, function: bytes) -> None:
+        """Let it load the function.
 
         Raises:
-            _Lost: it died or did not answer in time.
-            ServiceError: it never started.
+            ServiceError: it does not.
         """
-        if not self._is_ready:
-            try:
-                await self._exchange(self._function, _START_S)
-            except _Lost as lost:
-                raise ServiceError(f"a decoding worker does not start: {lost}") from lost
-            self._is_ready = True
-        return await self._exchange(work, self._limits.wall_s)
-
-    async def _exchange(self, data: bytes, within_s: float) -> Any:
-        loop = asyncio.get_running_loop()
         try:
-            async with asyncio.timeout(within_s):
-                await loop.sock_sendall(self._socket, _LENGTH.pack(len(data)) + data)
-                (size,) = _LENGTH.unpack(await self._receive(_LENGTH.size))
-                if size > _MAX_REPLY_BYTES:
-                    raise _Lost(f"it sent {size} bytes")
-                reply = await self._receive(size)
-        except TimeoutError as error:
-            raise _Lost(f"no answer in {within_s:g} s") from error
+            await self.ask(function, _START_S)
+        except _Lost as lost:
+            raise ServiceError(f"a decoding worker does not start: {lost}") from lost
+
+    async def ask(self, work: bytes, within_s: float) -> Any:
+        """The reply to one piece of work.
+
+        Args:
+            work: pickled.
+            within_s: time it may take, from when the worker begins with it.
+
+        Raises:
+            _Lost: the worker died or did not answer in time while this was under way.
+            _NotBegun: that happened while another piece was.
+        """
+        loop = asyncio.get_running_loop()
+        if loop is not self._loop:  # every shard has its own
+            self._loop = loop
+            loop.add_reader(self._socket, self._receive)
+        answer: asyncio.Future[Any] = loop.create_future()
+        self._asked.append(answer)
+        if len(self._asked) == 1:
+            self._clock = loop.call_later(within_s, self._lose, f"no answer in {within_s:g} s")
+        self._unsent += _LENGTH.pack(len(work))
+        self._unsent += work
+        self._send()
+        return await answer
+
+    def _send(self) -> None:
+        assert self._loop is not None
+        try:
+            sent = self._socket.send(self._unsent)
+        except BlockingIOError:
+            sent = 0
         except OSError as error:
-            raise _Lost(f"it hung up: {error.strerror}") from error
-        try:
-            return _RecordUnpickler(io.BytesIO(reply)).load()
-        except Exception as error:  # a broken pickle raises anything
-            raise _Lost(f"unreadable reply: {error}") from error
+            self._lose(f"it hung up: {error.strerror}")
+            return
+        del self._unsent[:sent]
+        if self._unsent:
+            self._loop.add_writer(self._socket, self._send)
+        else:
+            self._loop.remove_writer(self._socket)
 
-    async def _receive(self, size: int) -> bytes:
-        loop = asyncio.get_running_loop()
-        parts = bytearray()
-        while len(parts) < size:
-            part = await loop.sock_recv(self._socket, min(size - len(parts), 1 << 20))
-            if not part:
-                raise _Lost("it ended")
-            parts += part
-        return bytes(parts)
+    def _receive(self) -> None:
+        try:
+            part = self._socket.recv(1 << 20)
+        except BlockingIOError:
+            return None
+        except OSError as error:
+            return self._lose(f"it hung up: {error.strerror}")
+        if not part:
+            return self._lose("it ended")
+        self._received += part
+        while len(self._received) >= _LENGTH.size and self._asked:
+            (size,) = _LENGTH.unpack_from(self._received)
+            if size > _MAX_REPLY_BYTES:
+                return self._lose(f"it sent {size} bytes")
+            if len(self._received) < _LENGTH.size + size:
+                return None
+            reply = bytes(self._received[_LENGTH.size : _LENGTH.size + size])
+            del self._received[: _LENGTH.size + size]
+            try:
+                self._answer(_RecordUnpickler(io.BytesIO(reply)).load())
+            except Exception as error:  # a broken pickle raises anything
+                return self._lose(f"unreadable reply: {error}")
+        return None
+
+    def _answer(self, reply: Any) -> None:
+        assert self._loop is not None and self._clock is not None
+        self._clock.cancel()
+        answer = self._asked.popleft()
+        if not answer.done():
+            answer.set_result(reply)
+        if self._asked:
+            within_s = self._limits.wall_s
+            self._clock = self._loop.call_later(within_s, self._lose, f"no answer in {within_s:g} s")
+
+    def _lose(self, how: str) -> None:
+        """It is of no more use: what was under way is told how, the rest that it was not begun."""
+        for place, answer in enumerate(self._asked):
+            if not answer.done():
+                answer.set_exception(_NotBegun() if place else _Lost(how))
+        self._let_go()
+
+    def _let_go(self) -> None:
+        self._asked.clear()
+        if self._clock is not None:
+            self._clock.cancel()
+        if self._loop is not None and not self._loop.is_closed() and self._socket.fileno() >= 0:
+            self._loop.remove_reader(self._socket)
+            self._loop.remove_writer(self._socket)
+        self._socket.close()
+
+    def is_usable(self) -> bool:
+        """True until it was lost or ended."""
+        return self._socket.fileno() >= 0
 
     def end(self) -> int:
         """Close and, if need be, kill it; gives its exit status, negative for a signal."""
-        self._socket.close()
+        for answer in self._asked:
+            if not answer.done():
+                answer.set_exception(_NotBegun())
+        self._let_go()
+        return self.reap()
+
+    def reap(self) -> int:
+        """The exit status of one that was let go, killed if need be; callable from any thread."""
         try:
             # One that died by itself is reaped with its own status; a hung one is killed.
             return self._nursery.request(("reap", self.process, _PATIENCE_S))
@@ -231,11 +328,28 @@ class WorkerPool:
         self._function = pickle.dumps((function, limits.cpu_s, limits.memory_bytes))
         self._size = size
         self._limits = limits
-        self._idle: list[_Worker] = []
         self._workers: set[_Worker] = set()
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._turns = asyncio.Semaphore(size)
+        self._turns = asyncio.Semaphore(size * _AHEAD)
+        self._starting = asyncio.Lock()
         self.close = weakref.finalize(self, _end_all, self._workers)
+
+    def prepare(self) -> None:
+        """Have the nursery start and load what the function needs, without waiting for it."""
+        if not self._workers:
+            with contextlib.suppress(OSError):  # whoever needs a worker is told
+                _the_nursery().tell(("load", self._function))
+
+    async def warm(self) -> None:
+        """Start all processes now, while there is nothing yet for them to do.
+
+        Raises:
+            ServiceError: they cannot be started.
+        """
+        self._enter_loop()
+        async with self._starting:
+            while len(self._workers) < self._size:
+                await self._start()
 
     async def run(self, *arguments: Any) -> Any:
         """What the function returns for these arguments.
@@ -245,41 +359,57 @@ class WorkerPool:
             ServiceError: the function's own; or workers cannot be started.
             RuntimeError: the function raised something else, a bug; its text names the place.
         """
-        lost: _Lost | None = None
-        for _ in range(2):
-            async with self._turn():
+        self._enter_loop()
+        lost: list[_Lost] = []
+        while len(lost) < 2:
+            async with self._turns:
                 work = pickle.dumps(arguments, protocol=5)  # only now: what waits is not in memory twice
                 worker = await self._take()
                 try:
-                    reply = await worker.ask(work)
+                    return _result(await worker.ask(work, self._limits.wall_s))
+                except _NotBegun:
+                    continue
                 except _Lost as error:
-                    lost = error
-                    _raise_for(await asyncio.to_thread(self._end, worker), self._limits)
-                except BaseException:
-                    self._end(worker)
+                    lost.append(error)
+                    self._workers.discard(worker)
+                    _raise_for(await asyncio.to_thread(worker.reap), self._limits)
+                except asyncio.CancelledError:
+                    self._workers.discard(worker)
+                    if worker.is_usable():
+                        worker.end()
                     raise
-                else:
-                    self._idle.append(worker)
-                    return _result(reply)
-        raise ItemFault(Reason.WORKER_LOST, f"the decoding worker was lost: {lost}", retryable=True, tries=2)
+        detail = f"the decoding worker was lost: {lost[-1]}"
+        raise ItemFault(Reason.WORKER_LOST, detail, retryable=True, tries=len(lost))
 
-    def _turn(self) -> asyncio.Semaphore:
+    def _enter_loop(self) -> None:
         loop = asyncio.get_running_loop()
-        if loop is not self._loop:  # a semaphore serves one loop; every shard has its own
-            self._loop, self._turns = loop, asyncio.Semaphore(self._size)
-        return self._turns
+        if loop is not self._loop:  # locks serve one loop; every shard has its own
+            self._loop = loop
+            self._turns, self._starting = asyncio.Semaphore(self._size * _AHEAD), asyncio.Lock()
 
     async def _take(self) -> _Worker:
-        if self._idle:
-            return self._idle.pop()
+        """The worker with the least to do; a new one when all are busy and there may be more."""
+        if (worker := self._chosen()) is not None:
+            return worker
+        async with self._starting:
+            return self._chosen() or await self._start()
+
+    def _chosen(self) -> _Worker | None:
+        usable = [worker for worker in self._workers if worker.is_usable()]
+        least = min(usable, key=lambda worker: worker.load, default=None)
+        is_full = len(usable) >= self._size
+        return least if least is not None and (is_full or not least.load) else None
+
+    async def _start(self) -> _Worker:
         # In a thread: the first one waits for the nursery to start, and downloads must go on meanwhile.
         worker = await asyncio.to_thread(_Worker, self._function, self._limits)
+        try:
+            await worker.start(self._function)
+        except BaseException:
+            worker.end()
+            raise
         self._workers.add(worker)
         return worker
-
-    def _end(self, worker: _Worker) -> int:
-        self._workers.discard(worker)
-        return worker.end()
 
 
 def _end_all(workers: set[_Worker]) -> None:
@@ -315,7 +445,3 @@ def _environment() -> dict[str, str]:
     few = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
     path = os.pathsep.join(entry for entry in sys.path if entry)
     return {**os.environ, **few, "MALLOC_ARENA_MAX": "2", "PYTHONPATH": path}
-
-
-if __name__ == "__main__":
-    nurse(socket.socket(fileno=int(sys.argv[1])))

@@ -217,13 +217,15 @@ class LocalExecutor:
             except BrokenProcessPool as error:
                 raise WorkerLost("a worker process was killed (out of memory?)") from error
             except (WorkerLost, KeyboardInterrupt, GeneratorExit):
-                # A shard appears whole or not at all, so half-done ones need no farewell.
+                # A shard appears whole or not at all, so half-done ones need no farewell. None is cancelled:
+                # the pool ends what waits for dead processes by itself, and stumbles over what is cancelled.
                 for process in set(multiprocessing.active_children()) - others:
                     process.kill()
                 raise
-            finally:
+            except BaseException:
                 for future in waiting:
                     future.cancel()
+                raise
 
     def _next_done(self, waiting: Mapping[Future[_Result], int], last_beat: c_double) -> set[Future[_Result]]:
         # Patience is counted in parts, so that a build that was stopped (Ctrl-Z) and goes on loses only one.

@@ -13,8 +13,7 @@ import os
 import re
 import secrets
 import warnings
-from collections.abc import Callable, Iterable
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self, TypeVar
@@ -36,8 +35,7 @@ RgbImage = npt.NDArray[np.uint8]  # (H, W, 3)
 ALLOWED_FORMATS = ("JPEG", "PNG", "WEBP", "AVIF", "HEIF", "GIF", "BMP", "TIFF")
 EXIF_ORIENTATION = 0x0112
 
-_SYNCS_AT_ONCE = 16
-_SYNCS_IN_A_ROW = 8
+_SYNCS_ONE_BY_ONE = 4
 
 # Transparent pixels are shown on this grey: neither white fabric nor black hair melts into it.
 FLATTEN_RGB = (128, 128, 128)
@@ -290,27 +288,22 @@ def original_path(content_sha256: str) -> str:
 class FileSyncs:
     """Makes written files and their directory entries durable; use as a context manager.
 
-    Files are synced while their maker goes on, several at once: the disk joins such requests.
+    Where the system can, it is first asked to write out all that its disk waits for, in one go; after that
+    the sync of each file, which is what counts, finds little to do: a fifth of the processor time.
     """
 
     def __init__(self) -> None:
-        self._pool = ThreadPoolExecutor(_SYNCS_AT_ONCE, "sync")
-        self._begun: list[Future[None]] = []
-        self._waiting: list[Path] = []
-        self._folders: set[Path] = set()
+        self._paths: list[Path] = []
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_error: object) -> None:
-        self._pool.shutdown(cancel_futures=True)
+        self._paths.clear()
 
     def add(self, path: Path) -> None:
-        """Sync that file, now or soon; it is whole and has its last name."""
-        self._waiting.append(path)
-        self._folders.add(path.parent)
-        if len(self._waiting) == _SYNCS_IN_A_ROW:
-            self._begin()
+        """Sync that file in `finish`; it is whole and has its last name."""
+        self._paths.append(path)
 
     def finish(self) -> None:
         """Return when all files that were added, and then their folders, are durable.
@@ -318,28 +311,30 @@ class FileSyncs:
         Raises:
             OSError: the disk refused.
         """
-        self._begin()
-        self._end()
-        for folder in sorted(self._folders):
-            self.add(folder)
-        self._begin()
-        self._end()
-
-    def _begin(self) -> None:
-        self._begun.append(self._pool.submit(_sync_all, tuple(self._waiting)))
-        self._waiting.clear()
-
-    def _end(self) -> None:
-        for one in self._begun:
-            one.result()
-        self._begun.clear()
+        folders = sorted({path.parent for path in self._paths})
+        if len(self._paths) > _SYNCS_ONE_BY_ONE:
+            _write_out(folders[0])
+        for path in (*self._paths, *folders):
+            _sync(path)
+        self._paths.clear()
 
 
-def _sync_all(paths: Iterable[Path]) -> None:
-    for path in paths:
-        handle = os.open(path, os.O_RDONLY)
+def _sync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _write_out(folder: Path) -> None:
+    """Have the file system of `folder` write out everything; where that is not to be had, do nothing."""
+    import ctypes
+
+    if (syncfs := getattr(ctypes.CDLL(None), "syncfs", None)) is not None:  # no part of Python's `os`
+        handle = os.open(folder, os.O_RDONLY)
         try:
-            os.fsync(handle)
+            syncfs(handle)
         finally:
             os.close(handle)
 
@@ -372,6 +367,10 @@ class ImageStore:
         """Store a photo that already has its stored form."""
         return self._put(photo.data, photo.size_hw, photo.format)
 
+    def put_named(self, data: bytes, ref: ImageRef) -> None:
+        """Store encoded bytes whose name is known; they are what `ref` says."""
+        self._write(self.path(ref), data)
+
     def put_original(self, data: bytes) -> str:
         """Keep fetched bytes as they came; gives the path relative to the workspace.
 
@@ -402,10 +401,10 @@ class ImageStore:
         temporary = target.parent / f".tmp-{secrets.token_hex(8)}"
         try:
             try:
-                temporary.write_bytes(data)
+                _write_new(temporary, data)
             except FileNotFoundError:  # 256 folders hold all pictures: mostly it is there
                 target.parent.mkdir(parents=True, exist_ok=True)
-                temporary.write_bytes(data)
+                _write_new(temporary, data)
             temporary.replace(target)
         except BaseException:
             temporary.unlink(missing_ok=True)
@@ -436,6 +435,13 @@ class ImageStore:
             if opened.mode.startswith("I"):
                 return np.asarray(opened).astype(np.uint16)
             return np.asarray(opened).astype(np.uint8)
+
+
+def _write_new(path: Path, data: bytes) -> None:
+    with path.open("xb", buffering=0) as stream:
+        left = memoryview(data)
+        while left:
+            left = left[stream.write(left) :]
 
 
 def _without_address(error: Exception) -> str:

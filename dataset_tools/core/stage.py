@@ -14,6 +14,7 @@ import shutil
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, Self
@@ -207,18 +208,30 @@ class _ShardWork:
 
     def __call__(self, shard: Shard) -> ShardCounts:
         items = shard.load()
+        self._note(shard, "")
+        results = self._run(items) if self.lost is None else self._run_one_by_one(items, shard)
+        counts = self.finish(shard, items, results)
+        self._note_path(shard).unlink(missing_ok=True)
+        return counts
+
+    def begin(self, shard: Shard) -> tuple[Sequence[Any], Iterator[Sample | Rejection]]:
+        """Its items and what becomes of them; a stage that is no generator has done its work by then."""
+        items = shard.load()
+        return items, self._run(items)
+
+    def finish(
+        self, shard: Shard, items: Sequence[Any], results: Iterator[Sample | Rejection]
+    ) -> ShardCounts:
+        """Write what became of the items."""
         samples: list[Sample] = []
         rejections: list[Rejection] = []
-        self._note(shard, "")
-        for result in self._run(items) if self.lost is None else self._run_one_by_one(items, shard):
+        for result in results:
             if isinstance(result, Sample):
                 samples.append(result)
             else:
                 rejections.append(result)
         keys = [item_key(item) for item in items]
-        counts = write_shard(self.directory, shard.index, keys, samples, rejections)
-        self._note_path(shard).unlink(missing_ok=True)
-        return counts
+        return write_shard(self.directory, shard.index, keys, samples, rejections)
 
     def is_under_way(self, shard: Shard) -> bool:
         return self._note_path(shard).exists()
@@ -234,7 +247,7 @@ class _ShardWork:
 
     def _run(self, items: Sequence[Any]) -> Iterator[Sample | Rejection]:
         images = ImageStore(self.images_root)
-        yield from self.stage.run(items, plan=self.plan, images=images, progress=self.progress or _Pulse())
+        return self.stage.run(items, plan=self.plan, images=images, progress=self.progress or _Pulse())
 
     def _run_one_by_one(self, items: Sequence[Any], shard: Shard) -> Iterator[Sample | Rejection]:
         assert self.lost is not None
@@ -332,7 +345,8 @@ def run_stage(
         with progress(stage.name, sum(map(_size, unfinished))) as bar:
             if is_inline:
                 work = dataclasses.replace(work, progress=bar)
-            for counts in chosen.map_shards(work, unfinished):
+            done = chosen.map_shards(work, unfinished) if stage.parallel else _one_behind(work, unfinished)
+            for counts in done:
                 if not is_inline:
                     bar.advance(counts.inputs)
     counts = sum((read_shard_counts(directory, shard.index) for shard in shards), start=ShardCounts())
@@ -347,6 +361,22 @@ def run_stage(
         "counts": dataclasses.asdict(counts),
     }
     return _report(write_header(directory, header), started, resumed=len(shards) - len(unfinished))
+
+
+def _one_behind(work: _ShardWork, shards: Iterable[Shard]) -> Iterator[ShardCounts]:
+    """Shards in turn in this process; while one is worked on, the rows of the one before it are written.
+
+    A shard that was worked on is written even when the next one is interrupted.
+    """
+    with ThreadPoolExecutor(1, "rows") as writer:
+        before: Future[ShardCounts] | None = None
+        for shard in shards:
+            begun = work.begin(shard)
+            if before is not None:
+                yield before.result()
+            before = writer.submit(work.finish, shard, *begun)
+        if before is not None:
+            yield before.result()
 
 
 def _size(shard: Shard) -> int:

@@ -5,6 +5,7 @@ Both live until the socket to their parent closes, as it does however the parent
 
 from __future__ import annotations
 
+import gc
 import math
 import os
 import pickle
@@ -28,9 +29,9 @@ _LENGTH = struct.Struct(">Q")
 def nurse(channel: socket.socket) -> None:
     """Fork workers on demand; a fork has everything imported and costs milliseconds.
 
-    A request is `("fork", function)` together with the worker's socket, answered with a process id, or
-    `("reap", process id, seconds)`, answered with the exit status, negative for a signal; a worker that lives
-    on after so many seconds is killed.
+    A request is `("fork", function)` together with the worker's socket, answered with a process id;
+    `("reap", process id, seconds)`, answered with the exit status, negative for a signal: a worker that lives
+    on after so many seconds is killed; or `("load", function)`, not answered, for forks that will come.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to the whole group; the parent ends us
     channel.setblocking(True)
@@ -45,6 +46,8 @@ def nurse(channel: socket.socket) -> None:
             case ("fork", bytes(function)):
                 with socket.socket(fileno=handles[0]) as worker:
                     _send(channel, _fork(function, worker, channel))
+            case ("load", bytes(function)):
+                _imported(function)
             case ("reap", int(process), patience_s):
                 _send(channel, _reap(process, patience_s))
 
@@ -66,6 +69,7 @@ def _imported(function: bytes) -> bool:
         pickle.loads(function)  # noqa: S301
     except Exception:  # the worker says what is wrong
         return False
+    gc.freeze()  # what was imported stays: no worker need look through it for garbage
     return True
 
 
@@ -154,3 +158,7 @@ def _receive_exactly(channel: socket.socket, size: int) -> bytes | None:
             return None
         got += count
     return bytes(parts)
+
+
+if __name__ == "__main__":
+    nurse(socket.socket(fileno=int(sys.argv[1])))

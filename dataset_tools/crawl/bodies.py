@@ -39,16 +39,18 @@ async def read_body(
         raise FetchFault(Reason.TOO_MANY_BYTES, f"{stated[:20]} bytes stated, at most {max_bytes} allowed")
     inflate = _inflater(response.headers.get("content-encoding", "identity"))
     pace = _Pace(min_bytes_per_s, over_s)
-    body = bytearray()
+    parts: list[bytes] = []
+    size = 0
     async for block in response.blocks():
         # One byte more than allowed tells "too long" from "exactly full".
-        body += inflate(block, max_bytes + 1 - len(body))
-        if len(body) > max_bytes:
+        parts.append(inflate(block, max_bytes + 1 - size))
+        size += len(parts[-1])
+        if size > max_bytes:
             if is_cut:
-                return bytes(body[:max_bytes])
+                return b"".join(parts)[:max_bytes]
             raise FetchFault(Reason.TOO_MANY_BYTES, f"more than {max_bytes} bytes")
         pace.count(len(block))
-    return bytes(body)
+    return b"".join(parts)
 
 
 class _Pace:

@@ -9,21 +9,19 @@ import asyncio
 import re
 import time
 from collections import defaultdict
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from types import TracebackType
 from typing import Self, TypeVar
-
-import httpx
 
 from dataset_tools.core.errors import FetchFault
 from dataset_tools.core.reasons import Reason
 from dataset_tools.core.record import Pairs, sorted_pairs
 from dataset_tools.core.seeds import generator
 from dataset_tools.crawl.bodies import read_body
+from dataset_tools.crawl.connections import Headers
 from dataset_tools.crawl.hosts import (
     SITE_RULES_LAST_S,
     Backlog,
@@ -43,7 +41,7 @@ from dataset_tools.crawl.rights import (
 )
 from dataset_tools.crawl.settings import CrawlSettings
 from dataset_tools.crawl.transport import CheckedTransport
-from dataset_tools.crawl.urls import authority, checked_url, origin
+from dataset_tools.crawl.urls import WebUrl, authority, checked_url, origin
 
 SITE_FILE_MAX_BYTES = 1024 * 1024
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
@@ -95,34 +93,38 @@ class Version:
         return tuple((name, value) for name, value in stated.items() if value)
 
 
-@dataclass(slots=True)
 class _Budget:
-    """Network time one item has left."""
+    """Network time one item has left; an async context manager, inside of which it runs."""
 
-    total_s: float
-    left_s: float = field(init=False)
+    __slots__ = ("_left_s", "_started", "_timeout", "_total_s")
 
-    def __post_init__(self) -> None:
-        self.left_s = self.total_s
+    def __init__(self, total_s: float) -> None:
+        self._total_s = self._left_s = total_s
 
-    @asynccontextmanager
-    async def running(self) -> AsyncIterator[None]:
-        started = time.monotonic()
+    async def __aenter__(self) -> None:
+        self._started = time.monotonic()
+        self._timeout = asyncio.timeout(self._left_s)
+        await self._timeout.__aenter__()
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._left_s = max(self._left_s - (time.monotonic() - self._started), 0.0)
         try:
-            async with asyncio.timeout(self.left_s):
-                yield
-        except TimeoutError as error:
-            detail = f"not done after {self.total_s:g} s of network time"
-            raise FetchFault(Reason.TRANSPORT, detail, retryable=True) from error
-        finally:
-            self.left_s = max(self.left_s - (time.monotonic() - started), 0.0)
+            await self._timeout.__aexit__(kind, error, trace)
+        except TimeoutError as late:
+            detail = f"not done after {self._total_s:g} s of network time"
+            raise FetchFault(Reason.TRANSPORT, detail, retryable=True) from late
 
 
 @dataclass(frozen=True, slots=True)
 class _Answer:
-    url: httpx.URL
+    url: WebUrl
     status: int
-    headers: httpx.Headers
+    headers: Headers
     body: bytes
 
 
@@ -218,9 +220,7 @@ class Fetcher:
                 raise
         raise AssertionError("the last try returns or raises")
 
-    async def _follow(
-        self, url: httpx.URL, budget: _Budget, known: Version
-    ) -> tuple[_Answer, dict[str, str]]:
+    async def _follow(self, url: WebUrl, budget: _Budget, known: Version) -> tuple[_Answer, dict[str, str]]:
         """The final answer, the robots verdict of its origin and the redirects that led to it."""
         passed: list[str] = []
         for _ in range(self._limits.max_redirects + 1):
@@ -233,10 +233,10 @@ class Fetcher:
             url = _redirect_target(answer)
         raise FetchFault(Reason.REDIRECT_LIMIT, f"more than {self._limits.max_redirects} redirects")
 
-    async def _check_site(self, url: httpx.URL) -> str:
+    async def _check_site(self, url: WebUrl) -> str:
         """What the site allows for that URL; each origin is asked once a day."""
         site = origin(url)
-        target = url.raw_path.decode("ascii")
+        target = url.target
         verdict = "not asked"
         if self._settings.respect_robots:
             verdict = await self._check_robots(url, site, target)
@@ -246,13 +246,15 @@ class Fetcher:
                 raise FetchFault(Reason.OPT_OUT, _reserved("tdmrep.json", entry.policy))
         return verdict
 
-    async def _check_robots(self, url: httpx.URL, site: str, target: str) -> str:
-        async with self._site_locks[site]:
-            answer = self._memory.robots.get(site)
-            if answer is None or time.monotonic() - answer.asked_at > SITE_RULES_LAST_S:
-                self._memory.reservations.pop(site, None)
-                answer = self._memory.robots[site] = await self._ask_robots(url)
-                self._gates.ask_slower(authority(url), answer.rules.crawl_delay_s)
+    async def _check_robots(self, url: WebUrl, site: str, target: str) -> str:
+        answer = self._known_robots(site)
+        if answer is None:
+            async with self._site_locks[site]:
+                answer = self._known_robots(site)  # another item may have asked meanwhile
+                if answer is None:
+                    self._memory.reservations.pop(site, None)
+                    answer = self._memory.robots[site] = await self._ask_robots(url)
+                    self._gates.ask_slower(authority(url), answer.rules.crawl_delay_s)
         if answer.fault is not None:
             fault = FetchFault(
                 answer.fault.reason,
@@ -266,9 +268,14 @@ class Fetcher:
             raise FetchFault(Reason.ROBOTS, f"robots.txt of {site} forbids {target[:200]}")
         return answer.verdict
 
-    async def _ask_robots(self, url: httpx.URL) -> RobotsAnswer:
+    def _known_robots(self, site: str) -> RobotsAnswer | None:
+        answer = self._memory.robots.get(site)
+        is_good = answer is not None and time.monotonic() - answer.asked_at <= SITE_RULES_LAST_S
+        return answer if is_good else None
+
+    async def _ask_robots(self, url: WebUrl) -> RobotsAnswer:
         try:
-            text = await self._site_file(url, b"/robots.txt")
+            text = await self._site_file(url, "/robots.txt")
         except FetchFault as fault:
             # RFC 9309: "unavailable" (4xx, endless redirects) allows all, "unreachable" forbids all.
             # 429 and 408 are no "unavailable": the file may well be there.
@@ -280,20 +287,22 @@ class Fetcher:
             return RobotsAnswer(fault=fault)
         return RobotsAnswer(parse_robots(text))
 
-    async def _reservations(self, url: httpx.URL, site: str) -> tuple[Reservation, ...]:
+    async def _reservations(self, url: WebUrl, site: str) -> tuple[Reservation, ...]:
+        if (known := self._memory.reservations.get(site)) is not None:
+            return known
         async with self._site_locks[site]:
             if site not in self._memory.reservations:
                 try:
-                    text = await self._site_file(url, b"/.well-known/tdmrep.json")
+                    text = await self._site_file(url, "/.well-known/tdmrep.json")
                 except FetchFault:
                     text = ""  # a site that cannot show a reservation has stated none
                 self._memory.reservations[site] = parse_reservations(text)
             return self._memory.reservations[site]
 
-    async def _site_file(self, url: httpx.URL, path: bytes) -> str:
+    async def _site_file(self, url: WebUrl, path: str) -> str:
         """A file that speaks for a whole origin, as text, cut where it is too long."""
         budget = _Budget(self._limits.deadline_s)
-        first = url.copy_with(raw_path=path)
+        first = url.at(path)
 
         async def attempt() -> _Answer:
             hop = first
@@ -309,7 +318,7 @@ class Fetcher:
 
     async def _get(
         self,
-        url: httpx.URL,
+        url: WebUrl,
         budget: _Budget,
         max_bytes: int,
         *,
@@ -318,7 +327,7 @@ class Fetcher:
     ) -> _Answer:
         """One request; the body only of a 200 answer. A site's file too long is cut, a picture refused."""
         host = authority(url)
-        async with self._gates.turn(host) as turn, budget.running():
+        async with self._gates.turn(host) as turn, budget:
             started = time.monotonic()
             async with self._transport.get(url, (*self._headers, *known.headers)) as response:
                 status, headers = response.status, response.headers
@@ -339,7 +348,7 @@ class Fetcher:
                     )
                 return _Answer(url, status, headers, body)
 
-    def _raise_status(self, host: str, status: int, headers: httpx.Headers) -> None:
+    def _raise_status(self, host: str, status: int, headers: Headers) -> None:
         reason = Reason.HTTP_4XX if status < 500 else Reason.HTTP_5XX
         if status < 500 and status not in _TRY_AGAIN_4XX:
             raise FetchFault(reason, f"HTTP status {status}")
@@ -353,7 +362,7 @@ class Fetcher:
         raise TryAgain(reason, detail, wait_s=wait_s)
 
 
-def _check_opt_out(headers: httpx.Headers) -> None:
+def _check_opt_out(headers: Headers) -> None:
     word = opt_out_word(headers.get_list("x-robots-tag"))
     if word is not None:
         raise FetchFault(Reason.OPT_OUT, f"X-Robots-Tag says {word}")
@@ -373,15 +382,14 @@ def _accepted(answer: _Answer, known: Version) -> _Answer:
     return answer
 
 
-def _redirect_target(answer: _Answer) -> httpx.URL:
+def _redirect_target(answer: _Answer) -> WebUrl:
     location = answer.headers.get("location", "")
     if not location:
         raise FetchFault(Reason.TRANSPORT, f"HTTP status {answer.status} without a Location")
     try:
-        return checked_url(str(answer.url.join(location)))
-    except (httpx.InvalidURL, ValueError) as error:
-        detail = str(error) if isinstance(error, FetchFault) else f"not a URL: {error}"
-        raise FetchFault(Reason.UNSAFE_URL, f"redirect: {detail}") from error
+        return answer.url.join(location)
+    except FetchFault as fault:
+        raise FetchFault(fault.reason, f"redirect: {fault}") from fault
 
 
 def retry_after_s(value: str, now: datetime) -> float | None:

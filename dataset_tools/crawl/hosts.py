@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import defaultdict
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from types import TracebackType
 
 from dataset_tools.core.errors import FetchFault
 from dataset_tools.core.reasons import Reason
@@ -132,17 +133,21 @@ class HostGates:
         )
         self._all = asyncio.Semaphore(settings.concurrency)
 
-    @asynccontextmanager
-    async def turn(self, host: str) -> AsyncIterator[Turn]:
-        """Wait for a turn at `host` ("name:port") and hold it inside the block.
+    def turn(self, host: str) -> _HostTurn:
+        """A turn at `host` ("name:port"): an async context manager that waits for it and gives the `Turn`.
 
         Raises:
-            FetchFault: `transport`, the host has been silent too often; a dead host with many items would
-                otherwise hold up the whole crawl. The reason of its own answer, with the time it is due,
-                when the host asked for a longer pause than this run waits.
+            FetchFault: on entering: `transport`, the host has been silent too often; a dead host with many
+                items would otherwise hold up the whole crawl. The reason of its own answer, with the time it
+                is due, when the host asked for a longer pause than this run waits.
         """
-        state = self._hosts[host]
-        async with self._turns[host]:
+        return _HostTurn(self, host)
+
+    async def start(self, host: str) -> None:
+        """Wait for a turn; ends with a call of `end`, unless it raises. As `turn`."""
+        state, turns = self._hosts[host], self._turns[host]
+        await turns.acquire()
+        try:
             if state.silences >= self._settings.give_up_after:
                 detail = f"{host} gave no answer {self._settings.give_up_after} times in a row"
                 raise FetchFault(Reason.TRANSPORT, detail, retryable=True)
@@ -152,19 +157,22 @@ class HostGates:
                     raise deferred(*state.held, wait)
                 await asyncio.sleep(wait)
             state.next_start = time.monotonic() + self._pause_s(state)
-            turn = Turn()
             await self._backlog.room()
-            try:
-                async with self._all:
-                    yield turn
-            except FetchFault as fault:
-                if fault.reason is Reason.TRANSPORT and turn.latency_s is None:
-                    state.silences += 1
-                    state.slowed = min(state.slowed * 2, _MOST_SLOWED)
-                raise
-            finally:
-                if turn.latency_s is not None:
-                    _learn(state, turn, turn.latency_s)
+            await self._all.acquire()
+        except BaseException:
+            turns.release()
+            raise
+
+    def end(self, host: str, turn: Turn, error: BaseException | None) -> None:
+        """Give a turn back, with what was learnt of the host in it."""
+        self._all.release()
+        self._turns[host].release()
+        state = self._hosts[host]
+        if turn.latency_s is not None:
+            _learn(state, turn, turn.latency_s)
+        elif isinstance(error, FetchFault) and error.reason is Reason.TRANSPORT:
+            state.silences += 1
+            state.slowed = min(state.slowed * 2, _MOST_SLOWED)
 
     def hold(self, host: str, seconds: float, reason: Reason, detail: str) -> None:
         """Let nobody start at `host` for that long, for the reason it gave."""
@@ -187,6 +195,28 @@ class HostGates:
         slowed = min(least * state.slowed, self._settings.retry_after_cap_s)
         strained = state.latency_s / self._settings.per_host if least > 0 else 0.0
         return max(least, slowed, strained, state.crawl_delay_s)
+
+
+class _HostTurn:
+    """See `HostGates.turn`."""
+
+    __slots__ = ("_gates", "_host", "_turn")
+
+    def __init__(self, gates: HostGates, host: str) -> None:
+        self._gates, self._host = gates, host
+        self._turn = Turn()
+
+    async def __aenter__(self) -> Turn:
+        await self._gates.start(self._host)
+        return self._turn
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._gates.end(self._host, self._turn, error)
 
 
 def _learn(state: HostState, turn: Turn, latency_s: float) -> None:

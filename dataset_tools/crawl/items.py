@@ -1,24 +1,21 @@
-"""What every source hands to the crawl: one frozen `SourceItem` per picture, good or already faulty."""
+"""What every source hands to the crawl: one frozen `SourceItem` per picture, good or already faulty.
+
+Imports little: every decoding worker pays for it.
+"""
 
 from __future__ import annotations
 
-from abc import abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any, Protocol, Self
-
-from pydantic import Field, StringConstraints
+from typing import Any, Protocol
 
 from dataset_tools.core.published import Annotation, Content, Fault, Streamed
 from dataset_tools.core.reasons import Reason
 from dataset_tools.core.record import Pairs
-from dataset_tools.core.settings import Settings
 
 # Evidence of a rendered picture in a published dataset: the sample id of the photo it was made of.
 PARENT_ID = "parent_id"
-
-Licence = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,34 +127,3 @@ class Listing:
 
     web: Web
     cache: Path
-
-
-class SourceSettings(Settings):
-    """Base of all sources: its fields are the YAML keys, its `items` lists the pictures.
-
-    Attributes:
-        name: of the source in provenance and reports; unique within the configuration.
-        author: of all pictures of the source, unless the source states one per picture.
-    """
-
-    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=100)
-    author: str = ""
-
-    @abstractmethod
-    def items(self, listing: Listing) -> Iterator[SourceItem]:
-        """All pictures in a fixed order; keys need not be unique yet.
-
-        Raises:
-            ConfigError: a path does not exist, a column is missing, a key is not in the environment.
-            DataError: the list, annotation file or answer as a whole cannot be read.
-            ServiceError: a service is away or its quota used up; what it gave so far is kept.
-        """
-
-    def resolve_paths(self, base_dir: Path) -> Self:
-        """The same source with every path absolute; relative ones start at `base_dir`."""
-        paths = {
-            field: (base_dir / value.expanduser()).resolve()
-            for field in type(self).model_fields
-            if isinstance(value := getattr(self, field), Path)
-        }
-        return self.model_copy(update=paths)

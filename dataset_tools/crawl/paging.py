@@ -27,7 +27,8 @@ from dataset_tools.core.reasons import Reason
 from dataset_tools.core.record import sorted_pairs
 from dataset_tools.core.settings import Settings
 from dataset_tools.core.text import storable
-from dataset_tools.crawl.items import Listing, SourceItem, SourceSettings, taken_down
+from dataset_tools.crawl.items import Listing, SourceItem, taken_down
+from dataset_tools.crawl.source_settings import SourceSettings
 
 MAX_TEXT_CHARS = 500
 

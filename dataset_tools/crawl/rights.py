@@ -36,6 +36,8 @@ class RobotsRules:
 
     def allows(self, target: str) -> bool:
         """Whether a path with its query may be fetched: the longest matching pattern decides."""
+        if not self.rules:
+            return True
         path = _normal_path(target or "/")
         matching = [(len(pattern), allowed) for pattern, allowed in self.rules if _matches(pattern, path)]
         return max(matching)[1] if matching else True
@@ -167,6 +169,9 @@ def parse_reservations(text: str) -> tuple[Reservation, ...]:
 
 def reservation_of(entries: Iterable[Reservation], target: str) -> Reservation | None:
     """The entry that speaks of a path with its query: the longest pattern, a reservation before a grant."""
+    known = tuple(entries)
+    if not known:
+        return None
     path = _normal_path(target or "/")
-    matching = [entry for entry in entries if _matches(entry.location, path)]
+    matching = [entry for entry in known if _matches(entry.location, path)]
     return max(matching, key=lambda entry: (len(entry.location), entry.is_reserved), default=None)

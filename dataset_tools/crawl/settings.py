@@ -12,7 +12,7 @@ from pydantic_core import PydanticCustomError
 from dataset_tools.core.errors import ConfigError, UnknownName
 from dataset_tools.core.images import DEFAULT_LIMITS, ImageLimits
 from dataset_tools.core.settings import Settings, parse_settings
-from dataset_tools.crawl.items import SourceSettings
+from dataset_tools.crawl.source_settings import SourceSettings
 from dataset_tools.crawl.sources import SOURCES
 
 

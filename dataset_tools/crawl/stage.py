@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dataset_tools.core.decoding import WorkerPool, WorkLimits
-from dataset_tools.core.errors import FetchFault, ItemFault, SuiteError
-from dataset_tools.core.images import FileSyncs, ImageStore, original_path
+from dataset_tools.core.errors import FetchFault, ItemFault, ServiceError, SuiteError
+from dataset_tools.core.images import ImageStore, original_path
 from dataset_tools.core.interruptible import run_interruptible
 from dataset_tools.core.progress import Progress
 from dataset_tools.core.reasons import Reason
@@ -18,15 +19,22 @@ from dataset_tools.core.record import Rejection, Sample
 from dataset_tools.core.tombstones import Tombstones, current_tombstones
 from dataset_tools.crawl.hosts import Backlog, CrawlMemory
 from dataset_tools.crawl.items import SourceItem
-from dataset_tools.crawl.keeping import STAGE, Keeper, Result, cannot_write
+from dataset_tools.crawl.keeping import STAGE, Keeper, Result, Syncer, sample_of
 from dataset_tools.crawl.settings import CrawlSettings
 
 if TYPE_CHECKING:
     from dataset_tools.crawl.fetch import Fetcher
 
 STREAM_READERS = 4  # items out of a stream that are in memory at once
+_SYNC_LIMITS = WorkLimits(cpu_s=600.0, wall_s=600.0)  # a disk may be slow
 
 _log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class _Workers:
+    keeper: WorkerPool
+    syncer: WorkerPool
 
 
 class CrawlStage:
@@ -52,7 +60,7 @@ class CrawlStage:
         self.seed = seed
         self.listing = listing
         self._memory = CrawlMemory()
-        self._pools: dict[Path, WorkerPool] = {}
+        self._pools: dict[Path, _Workers] = {}
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_memory": CrawlMemory(), "_pools": {}}  # both belong to this process
@@ -82,50 +90,63 @@ class CrawlStage:
         images: ImageStore,
         progress: Progress,
     ) -> Iterator[Result]:
-        """Fetch one shard; results come in the order of the items, whatever order they finished in."""
-        with FileSyncs() as syncs:
-            found = run_interruptible(self._crawl(items, images, progress, syncs))
+        """Fetch one shard, at once; results come in the order of the items.
+
+        Before the first result is handed out all pictures are durable: that is waited for, and rows are
+        written, while the next shard is fetched.
+        """
+        if any(item.fault is None for item in items):
+            self._workers(images.root).keeper.prepare()
+        found = run_interruptible(self._crawl(items, images, progress))
+        return self._durable(found, images.root)
+
+    def _durable(self, found: Sequence[Sequence[Result]], root: Path) -> Iterator[Result]:
+        if names := list(self._written(found)):
             try:
-                syncs.finish()  # before any row of the shard is written
-            except OSError as error:
-                raise cannot_write(images.root, error) from error
+                asyncio.run(self._workers(root).syncer.run(names))
+            except ItemFault as fault:  # the process that syncs was lost
+                raise ServiceError(
+                    f"pictures cannot be made durable: {fault}; run again to resume"
+                ) from fault
         for results in found:
             yield from results
 
     async def _crawl(
-        self, items: Sequence[SourceItem], images: ImageStore, progress: Progress, syncs: FileSyncs
+        self, items: Sequence[SourceItem], images: ImageStore, progress: Progress
     ) -> list[list[Result]]:
         # Imported here: `build-dataset --help` must not pay for the HTTP client.
         from dataset_tools.crawl.fetch import Fetcher
 
         backlog = Backlog()
         stones = current_tombstones(images.root)
-        pool = self._pool(images.root)
+        pool = self._workers(images.root).keeper
         async with Fetcher(self.settings, self.seed, self._memory, backlog=backlog) as fetcher:
             readers = asyncio.Semaphore(STREAM_READERS)
+            is_work = any(item.fault is None for item in items)
+            warming = asyncio.create_task(pool.warm() if is_work else asyncio.sleep(0))
+            warming.add_done_callback(_looked_at)  # whoever needs a worker is told as well
+            found = await asyncio.gather(
+                *(self._one(item, fetcher, pool, backlog, stones, progress, readers) for item in items)
+            )
+            await warming
+            return found
 
-            async def work(item: SourceItem) -> list[Result]:
-                results = await self._one(item, fetcher, pool, backlog, stones, progress, readers)
-                for path in self._written(results, images):
-                    syncs.add(path)
-                return results
-
-            return await asyncio.gather(*map(work, items))
-
-    def _written(self, results: Iterable[Result], images: ImageStore) -> Iterator[Path]:
-        for result in results:
+    def _written(self, found: Iterable[Sequence[Result]]) -> Iterator[str]:
+        for result in (one for results in found for one in results):
             if isinstance(result, Sample) and self.stores:
-                yield images.path(result.image)
+                yield result.image.path
                 if self.settings.keep_originals:
-                    yield images.root / original_path(result.provenance.content_sha256)
+                    yield original_path(result.provenance.content_sha256)
 
-    def _pool(self, root: Path) -> WorkerPool:
-        """The workers that store under `root`; they outlive a shard and end with the stage object."""
+    def _workers(self, root: Path) -> _Workers:
+        """Those that store under `root`; they outlive a shard and end with the stage object."""
         if root not in self._pools:
             decode = self.settings.decode
             limits = WorkLimits(decode.cpu_s, decode.wall_s, decode.memory_mb << 20)
             keeper = Keeper(root, self.settings.image_limits, self.settings.keep_originals, self.stores)
-            self._pools[root] = WorkerPool(keeper, decode.workers, limits)
+            self._pools[root] = _Workers(
+                WorkerPool(keeper, decode.workers, limits), WorkerPool(Syncer(root), 1, _SYNC_LIMITS)
+            )
         return self._pools[root]
 
     async def _one(
@@ -150,7 +171,10 @@ class CrawlStage:
             stones.refuse_url(item.uri)
             fetched = await fetcher.fetch(item.uri)
             with backlog.holding(len(fetched.body)):
-                return list(await pool.run(item, fetched.body, fetched.evidence))
+                if item.annotation is not None:
+                    return list(await pool.run(item, fetched.body, fetched.evidence))
+                stored = await pool.run(None, fetched.body, ())  # the least to hand over
+            return [sample_of(item, True, fetched.evidence, stored)]
         except ItemFault as fault:
             return [_rejection(item, fault)]
         except SuiteError:
@@ -160,6 +184,11 @@ class CrawlStage:
             return [_rejection(item, ItemFault(Reason.INTERNAL, f"{type(error).__name__}: {error}"))]
         finally:
             progress.advance()
+
+
+def _looked_at(task: asyncio.Task[None]) -> None:
+    if not task.cancelled():
+        task.exception()
 
 
 def _rejection(item: SourceItem, fault: ItemFault) -> Rejection:

@@ -1,9 +1,8 @@
-"""HTTP/1.1 over connections that go only to addresses checked here.
+"""GET requests over connections that go only to addresses checked here.
 
 A client library would look the host up again when it connects, and a hostile name server may answer
 differently then. Here the lookup, the check and the connect are one step; Host header and TLS name stay the
-URL's. Requests are built and answers parsed by h11, straight on asyncio's streams: the layers of a general
-client cost some twenty times the processor time of the exchange itself.
+URL's. What goes over a connection is `connections.py`.
 """
 
 from __future__ import annotations
@@ -13,72 +12,22 @@ import ssl
 import time
 from collections import defaultdict
 from collections.abc import AsyncIterator, Iterable, Sequence
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cache, lru_cache
-
-import h11
-import httpx
+from types import TracebackType
 
 from dataset_tools.core.errors import ConfigError, FetchFault
 from dataset_tools.core.reasons import Reason
 from dataset_tools.crawl.addresses import is_public
+from dataset_tools.crawl.connections import Connection, Headers, Stale
 from dataset_tools.crawl.resolving import Resolver, TryAgain, resolve_host
-from dataset_tools.crawl.urls import authority, checked_url, origin
+from dataset_tools.crawl.urls import WebUrl, authority, checked_url, origin
 
-MAX_HEADER_BYTES = 64 * 1024
-MAX_HEADERS = 200
 _MAX_ADDRESSES_TRIED = 4
 _KEEP_IDLE_S = 5.0
-_BLOCK_BYTES = 128 * 1024
 
 
-class _Stale(Exception):
-    """A kept connection was closed by the server before it took our request."""
-
-
-@dataclass(slots=True)
-class _Connection:
-    reader: asyncio.StreamReader
-    writer: asyncio.StreamWriter
-    idle_s: float
-    state: h11.Connection = field(
-        default_factory=lambda: h11.Connection(h11.CLIENT, max_incomplete_event_size=MAX_HEADER_BYTES)
-    )
-    free_since: float = 0.0
-    answers: int = 0
-
-    async def next_event(self) -> object:
-        """The next parsed piece of the answer.
-
-        Raises:
-            TryAgain: the server broke the protocol, hung up, or said nothing for `idle_s`.
-        """
-        try:
-            while (event := self.state.next_event()) is h11.NEED_DATA:
-                async with asyncio.timeout(self.idle_s):
-                    block = await self.reader.read(_BLOCK_BYTES)
-                if not block and self.answers and self.state.their_state is h11.SEND_RESPONSE:
-                    raise _Stale
-                self.state.receive_data(block)
-        except TimeoutError as error:
-            raise TryAgain(Reason.TRANSPORT, f"no answer in time ({self.idle_s:g} s)") from error
-        except (h11.RemoteProtocolError, OSError) as error:
-            raise TryAgain(Reason.TRANSPORT, f"{type(error).__name__}: {error}") from error
-        if event is h11.PAUSED or isinstance(event, h11.ConnectionClosed):
-            raise TryAgain(Reason.TRANSPORT, "the server changed the protocol or hung up")
-        return event
-
-    def is_fresh(self) -> bool:
-        """True when it may carry another request."""
-        is_young = time.monotonic() - self.free_since < _KEEP_IDLE_S
-        return is_young and not self.reader.at_eof() and not self.writer.is_closing()
-
-    def drop(self) -> None:
-        self.writer.transport.abort()
-
-
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Response:
     """The head of an answer; the body comes block by block, once.
 
@@ -88,18 +37,51 @@ class Response:
     """
 
     status: int
-    headers: httpx.Headers
-    _connection: _Connection
+    headers: Headers
+    _connection: Connection
 
-    async def blocks(self) -> AsyncIterator[bytes]:
+    def blocks(self) -> AsyncIterator[bytes]:
         """The body as it comes, still content-encoded.
 
         Raises:
             TryAgain: cut short, broken framing, or silence.
         """
-        while not isinstance(event := await self._connection.next_event(), h11.EndOfMessage):
-            if isinstance(event, h11.Data):
-                yield bytes(event.data)
+        return self._connection.blocks()
+
+
+class _Exchange:
+    """One request and its answer, as an async context manager: see `CheckedTransport.get`."""
+
+    __slots__ = ("_connection", "_fields", "_site", "_transport", "_url")
+
+    def __init__(self, transport: CheckedTransport, url: WebUrl, fields: bytes) -> None:
+        self._transport, self._url, self._fields = transport, url, fields
+        self._site = origin(url)
+
+    async def __aenter__(self) -> Response:
+        while True:
+            connection = self._transport.take(self._site) or await self._transport.connect(self._url)
+            try:
+                status, headers = await connection.send(self._url.target, self._fields)
+            except Stale:  # a kept one: the next is another, at last a new one
+                connection.drop()
+            except BaseException:
+                connection.drop()
+                raise
+            else:
+                self._connection = connection
+                return Response(status, headers, connection)
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if kind is not None:
+            self._connection.drop()
+        else:
+            self._transport.keep(self._site, self._connection)
 
 
 class CheckedTransport:
@@ -129,78 +111,60 @@ class CheckedTransport:
         self._resolve = resolve
         self._idle_s = idle_s
         self._keep_per_origin = keep_per_origin
-        self._free: defaultdict[str, list[_Connection]] = defaultdict(list)
+        self._free: defaultdict[str, list[Connection]] = defaultdict(list)
 
-    @asynccontextmanager
-    async def get(self, url: httpx.URL, headers: Sequence[tuple[str, str]]) -> AsyncIterator[Response]:
+    def get(self, url: WebUrl, headers: Sequence[tuple[str, str]]) -> _Exchange:
         """One request; the connection is used again when the whole answer was read.
 
+        Args:
+            url: what to ask for.
+            headers: besides Host.
+
+        Returns:
+            An async context manager that gives the `Response`.
+
         Raises:
-            FetchFault: `unsafe_url` when any address of the host is not public; `transport` (mostly as
-                `TryAgain`) when there is no address or no proper answer.
+            FetchFault: on entering: `unsafe_url` when any address of the host is not public or no request can
+                be made of the URL; `transport` (mostly as `TryAgain`) when there is no address or no proper
+                answer.
         """
-        site = origin(url)
-        connection, response = await self._exchange(url, site, headers)
-        try:
-            yield response
-        except BaseException:
-            connection.drop()
-            raise
-        self._keep(site, connection)
+        return _Exchange(self, url, _field_lines(url.netloc, tuple(headers)))
 
-    async def _exchange(
-        self, url: httpx.URL, site: str, headers: Sequence[tuple[str, str]]
-    ) -> tuple[_Connection, Response]:
-        while True:
-            connection = self._take(site) or await self._connect(url)
-            try:
-                return connection, await _send(connection, url, headers)
-            except _Stale:  # a kept one: the next is another, at last a new one
-                connection.drop()
-            except BaseException:
-                connection.drop()
-                raise
-
-    def _take(self, site: str) -> _Connection | None:
+    def take(self, site: str) -> Connection | None:
+        """A connection to that origin that was kept and is still good."""
         free = self._free[site]
         while free:
             connection = free.pop()
-            if connection.is_fresh():
+            if connection.is_fresh() and time.monotonic() - connection.free_since < _KEEP_IDLE_S:
                 return connection
             connection.drop()
         return None
 
-    def _keep(self, site: str, connection: _Connection) -> None:
-        state = connection.state
-        is_clean = state.our_state is h11.DONE and state.their_state is h11.DONE
-        if not is_clean or state.trailing_data[0] or len(self._free[site]) >= self._keep_per_origin:
+    def keep(self, site: str, connection: Connection) -> None:
+        """Keep a connection whose answer was used up, if it is good for another one."""
+        if not connection.finish() or len(self._free[site]) >= self._keep_per_origin:
             connection.drop()
             return
-        state.start_next_cycle()
-        connection.answers += 1
         connection.free_since = time.monotonic()
         self._free[site].append(connection)
 
-    async def _connect(self, url: httpx.URL) -> _Connection:
-        name = url.raw_host.decode("ascii")
-        port = url.port or (443 if url.scheme == "https" else 80)
-        addresses = await self._resolve(name, port)
+    async def connect(self, url: WebUrl) -> Connection:
+        """A new connection, to an address that was checked.
+
+        Raises:
+            FetchFault: as `get`.
+        """
+        addresses = await self._resolve(url.host, url.port)
         is_allowed = authority(url) in self._allowed
         for address in addresses:
             if not is_allowed and not is_public(address):
-                detail = f"{name} is at {address}, not an address of the public internet"
+                detail = f"{url.host} is at {address}, not an address of the public internet"
                 raise FetchFault(Reason.UNSAFE_URL, detail)
-        problem = f"{name} has no address"
+        problem = f"{url.host} has no address"
         for address in addresses[:_MAX_ADDRESSES_TRIED]:
             try:
                 async with asyncio.timeout(self._idle_s):
-                    reader, writer = await asyncio.open_connection(
-                        address,
-                        port,
-                        ssl=_tls() if url.scheme == "https" else None,
-                        server_hostname=name if url.scheme == "https" else None,
-                        limit=2 * _BLOCK_BYTES,
-                    )
+                    connection = await open_connection(address, url, self._idle_s)
             except ssl.SSLCertVerificationError as error:
                 raise FetchFault(Reason.TRANSPORT, f"certificate: {error.verify_message}") from error
             except TimeoutError:
@@ -208,15 +172,11 @@ class CheckedTransport:
             except OSError as error:
                 problem = f"no connection: {error.strerror or error}"
             else:
-                return self._checked(_Connection(reader, writer, self._idle_s), is_allowed)
+                if not is_allowed and not is_public(connection.peer):
+                    connection.drop()
+                    raise FetchFault(Reason.UNSAFE_URL, "connected to an address that is not public")
+                return connection
         raise TryAgain(Reason.TRANSPORT, problem)
-
-    def _checked(self, connection: _Connection, is_allowed: bool) -> _Connection:
-        peer = connection.writer.get_extra_info("peername")
-        if not is_allowed and not (peer and is_public(str(peer[0]))):
-            connection.drop()
-            raise FetchFault(Reason.UNSAFE_URL, "connected to an address that is not public")
-        return connection
 
     async def aclose(self) -> None:
         """Close all connections."""
@@ -226,41 +186,50 @@ class CheckedTransport:
         await asyncio.sleep(0)  # the loop closes the sockets in its next round
 
 
-async def _send(connection: _Connection, url: httpx.URL, headers: Sequence[tuple[str, str]]) -> Response:
-    target = url.raw_path.decode("ascii") or "/"
-    host = url.netloc.decode("ascii")
-    try:
-        request = h11.Request(method="GET", target=target, headers=_model(host, tuple(headers)).headers)
-        sent = (connection.state.send(request) or b"") + (connection.state.send(h11.EndOfMessage()) or b"")
-        connection.writer.write(sent)
-        event = await connection.next_event()
-        while isinstance(event, h11.InformationalResponse):
-            event = await connection.next_event()
-    except h11.LocalProtocolError as error:
-        raise FetchFault(Reason.UNSAFE_URL, f"no request can be made of this URL: {error}") from error
-    except TryAgain as fault:
-        if connection.answers and isinstance(fault.__cause__, ConnectionError):
-            raise _Stale from fault
-        raise
-    assert isinstance(event, h11.Response)
-    if len(event.headers) > MAX_HEADERS:
-        raise FetchFault(Reason.TRANSPORT, f"{len(event.headers)} headers, at most {MAX_HEADERS} allowed")
-    return Response(event.status_code, httpx.Headers(list(event.headers)), connection)
+async def open_connection(address: str, url: WebUrl, idle_s: float) -> Connection:
+    """Connect to exactly that address, for that URL.
+
+    Raises:
+        OSError: nobody answers there, or TLS fails.
+    """
+    is_tls = url.scheme == "https"
+    _, connection = await asyncio.get_running_loop().create_connection(
+        lambda: Connection(idle_s),
+        address,
+        url.port,
+        ssl=_tls() if is_tls else None,
+        server_hostname=url.host if is_tls else None,
+    )
+    return connection
 
 
 @lru_cache(maxsize=256)
-def _model(host: str, headers: tuple[tuple[str, str], ...]) -> h11.Request:
-    """A request with those headers: what h11 has checked once it takes again without a look."""
-    return h11.Request(method="GET", target="/", headers=[("Host", host), *headers])
+def _field_lines(host: str, headers: tuple[tuple[str, str], ...]) -> bytes:
+    """Header lines with the empty line after them, checked by h11 once for all requests that send the same.
+
+    Raises:
+        FetchFault: `unsafe_url`, that is no header.
+    """
+    import h11
+
+    try:
+        request = h11.Request(method="GET", target="/", headers=[("Host", host), *headers])
+    except h11.LocalProtocolError as error:
+        raise FetchFault(Reason.UNSAFE_URL, f"no request can be made of this URL: {error}") from error
+    lines = [b"%b: %b\r\n" % field for field in request.headers.raw_items()]
+    return b"".join([*lines, b"\r\n"])
 
 
 @cache
 def _tls() -> ssl.SSLContext:
+    # Imported here: plain HTTP needs none of it.
+    import httpx
+
     return httpx.create_ssl_context(trust_env=False)
 
 
-def _allowed_url(text: str) -> httpx.URL:
+def _allowed_url(text: str) -> WebUrl:
     try:
-        return checked_url(text)
+        return checked_url(f"{text.rstrip('/')}/")
     except FetchFault as fault:
         raise ConfigError(f"crawl: allow_origins {text!r}: {fault}") from fault

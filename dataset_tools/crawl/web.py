@@ -13,8 +13,6 @@ from collections.abc import Coroutine, Mapping
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
-import httpx
-
 from dataset_tools.core.errors import FetchFault, ServiceError
 from dataset_tools.core.reasons import Reason
 from dataset_tools.core.text import printable
@@ -24,7 +22,7 @@ from dataset_tools.crawl.items import WebPage
 from dataset_tools.crawl.resolving import TryAgain
 from dataset_tools.crawl.settings import CrawlSettings
 from dataset_tools.crawl.transport import CheckedTransport, Response
-from dataset_tools.crawl.urls import authority, checked_url
+from dataset_tools.crawl.urls import WebUrl, authority, checked_url
 
 ANSWER_MAX_BYTES = 32 * 1024 * 1024
 SECRET_MIN_CHARS = 6  # shorter values are page numbers and words, no keys
@@ -90,7 +88,7 @@ class PoliteWeb:
         return self._run(self._ask(checked_url(url), params, headers))
 
     async def _ask(
-        self, url: httpx.URL, params: Mapping[str, str], headers: Mapping[str, str]
+        self, url: WebUrl, params: Mapping[str, str], headers: Mapping[str, str]
     ) -> dict[str, Any]:
         limits = self._settings.fetch
         for number in range(1, limits.tries + 1):
@@ -108,7 +106,7 @@ class PoliteWeb:
                     await asyncio.sleep(wait_s)
         raise ServiceError(f"{url.host}: {said}; pages that came are kept, run again later to go on")
 
-    async def _answer(self, url: httpx.URL, params: Mapping[str, str], headers: Mapping[str, str]) -> bytes:
+    async def _answer(self, url: WebUrl, params: Mapping[str, str], headers: Mapping[str, str]) -> bytes:
         host = authority(url)
         await asyncio.sleep(max(self._next_start.get(host, 0.0) - time.monotonic(), 0.0))
         self._next_start[host] = time.monotonic() + self._settings.fetch.host_pause_s
@@ -118,7 +116,7 @@ class PoliteWeb:
             "Accept-Encoding": "identity",
             **headers,
         }
-        async with self._transport.get(url.copy_merge_params(params), list(sent.items())) as response:
+        async with self._transport.get(url.with_params(params), list(sent.items())) as response:
             body = bytearray()
             async for block in response.blocks():
                 body += block

@@ -127,6 +127,40 @@ def test_records_come_back_and_nothing_else_is_unpickled(pool: WorkerPool) -> No
     assert isinstance(fault, ItemFault) and fault.reason is Reason.WORKER_LOST
 
 
+def test_what_waits_behind_a_lost_piece_of_work_is_not_blamed() -> None:
+    pool = WorkerPool(operator.call, 1, WorkLimits(wall_s=1.0))
+    killed, endless = (signal.raise_signal, signal.SIGKILL), (time.sleep, 3600)
+    results = run(pool, killed, (abs, -1), endless, (abs, -2))
+    assert [getattr(result, "reason", result) for result in results] == [
+        Reason.WORKER_LOST,
+        1,
+        Reason.WORKER_LOST,
+        2,
+    ]
+    pool.close()
+
+
+def test_the_wait_behind_other_work_does_not_count_as_its_time() -> None:
+    pool = WorkerPool(operator.call, 1, WorkLimits(wall_s=1.0))
+    assert run(pool, *[(time.sleep, 0.4)] * 5) == [None] * 5
+    pool.close()
+
+
+def test_warm_workers_are_those_that_work(pool: WorkerPool) -> None:
+    async def warm() -> None:
+        await asyncio.gather(pool.warm(), pool.warm())
+
+    pool.prepare()
+    asyncio.run(warm())
+    assert len(pool._workers) == 2
+    assert {*run(pool, *[(os.getpid,)] * 20)} == {worker.process for worker in pool._workers}
+
+
+def test_a_large_piece_and_a_large_reply_pass_each_other(pool: WorkerPool) -> None:
+    blocks = [bytes([number]) * 3_000_000 for number in range(6)]
+    assert run(pool, *[(operator.itemgetter(0), [block]) for block in blocks]) == blocks
+
+
 def test_a_function_that_cannot_be_loaded_is_a_service_error() -> None:
     pool = WorkerPool(abs, 1, WorkLimits())
     pool._function = pickle.dumps(abs).replace(b"abs", b"sba")

@@ -5,6 +5,8 @@ import multiprocessing
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +14,9 @@ import pytest
 
 from dataset_tools.core.engine import STALL_S, LocalExecutor
 from dataset_tools.core.errors import ManifestError, ServiceError
-from dataset_tools.core.manifest import Manifest
+from dataset_tools.core.manifest import Manifest, shard_is_done
 from dataset_tools.core.reasons import Reason
+from dataset_tools.core.record import Rejection, Sample
 from dataset_tools.core.stage import run_stage, shards_of_items, shards_of_manifest
 from dataset_tools.core.workspace import Workspace
 
@@ -144,6 +147,38 @@ def test_when_every_item_or_very_many_kill_their_process_the_machine_is_to_blame
     whole = run_make(stages, tmp_path, shard_size=shard_size)
     assert Reason.WORKER_LOST not in {one.reason for one in whole.rejections()}
     assert whole.counts.inputs == COUNT
+
+
+@dataclass(frozen=True)
+class EagerStage:
+    """Works when `run` is called, hands out later; is interrupted at its third shard."""
+
+    inner: Any
+    began: list[str]
+    parallel: bool = False
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.inner, name)
+
+    def run(self, items: Sequence[Any], **options: Any) -> Iterator[Sample | Rejection]:
+        if len(self.began) == 2:
+            raise KeyboardInterrupt
+        self.began.append(items[0].key)
+        return iter(list(self.inner.run(items, **options)))
+
+
+def test_a_shard_that_was_worked_on_is_written_although_the_next_one_is_interrupted(
+    stages: Kinds, tmp_path: Path
+) -> None:
+    shards = shards_of_items([stages["item"](number) for number in range(12)], 4)
+    directory = tmp_path / "manifests" / "make"
+    stage = EagerStage(stages["make"](), [])
+    with pytest.raises(KeyboardInterrupt):
+        run_stage(stage, shards, directory, key="k", parent_key="", images=Workspace(tmp_path).images)
+    assert [shard_is_done(directory, shard.index) for shard in shards] == [True, True, False]
+    stage.began.clear()
+    report = run_stage(stage, shards, directory, key="k", parent_key="", images=Workspace(tmp_path).images)
+    assert (stage.began, report.resumed_shards, report.counts.inputs) == (["item8"], 2, 12)
 
 
 def test_a_second_run_does_nothing_again(stages: Kinds, tmp_path: Path) -> None:

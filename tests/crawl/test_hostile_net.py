@@ -15,10 +15,12 @@ from dataset_tools.core.errors import FetchFault
 from dataset_tools.core.reasons import Reason
 from dataset_tools.crawl import transport
 from dataset_tools.crawl.addresses import is_public
+from dataset_tools.crawl.connections import Connection
 from dataset_tools.crawl.fetch import Fetched, Fetcher
 from dataset_tools.crawl.hosts import CrawlMemory
 from dataset_tools.crawl.resolving import Resolver, resolve_host
 from dataset_tools.crawl.settings import CrawlSettings
+from dataset_tools.crawl.urls import WebUrl
 
 # fmt: off
 HOSTS = (
@@ -130,11 +132,11 @@ def test_a_name_is_looked_up_once_per_connection_and_that_very_address_is_used(m
         lookups.append(host)
         return ["93.184.216.34" if lookups.count(host) % 2 else "127.0.0.2"]
 
-    async def connect(address: str, port: int, **options: object) -> None:
+    async def connect(address: str, url: WebUrl, idle_s: float) -> None:
         connected.append(address)
         raise ConnectionRefusedError
 
-    monkeypatch.setattr(transport.asyncio, "open_connection", connect)
+    monkeypatch.setattr(transport, "open_connection", connect)
     settings = make_settings(
         allow_origins=[], respect_robots=False, respect_opt_out=False, fetch={"tries": 2}
     )
@@ -152,14 +154,14 @@ def test_a_connection_that_ends_at_a_private_address_all_the_same_is_not_spoken_
     async def public(host: str, port: int) -> list[str]:
         return ["93.184.216.34"]
 
-    connect = asyncio.open_connection
+    connect = transport.open_connection
     port = int(site.origin.rpartition(":")[2])
 
-    async def diverted(address: str, number: int, **options: object) -> object:
+    async def diverted(address: str, url: WebUrl, idle_s: float) -> Connection:
         assert is_public(address)
-        return await connect("127.0.0.1", port)
+        return await connect("127.0.0.1", url, idle_s)
 
-    monkeypatch.setattr(transport.asyncio, "open_connection", diverted)
+    monkeypatch.setattr(transport, "open_connection", diverted)
     (fault,) = fetch(make_settings(allow_origins=[]), f"http://a.example:{port}/good.jpg", resolve=public)
     assert fault.reason is Reason.UNSAFE_URL
     assert not site.seen

@@ -260,7 +260,9 @@ def test_a_crawl_killed_midway_and_run_again_gives_the_undisturbed_rows(
     report = run_stage(
         CrawlStage(settings, 0), shards, directory, key="k", parent_key="", images=ImageStore(root)
     )
-    assert report.resumed_shards == urls.index(site.url(f"/{deadly_request}.png")) // 4
+    # The rows of the shard before the deadly one may have been under way when the kill came.
+    before = urls.index(site.url(f"/{deadly_request}.png")) // 4
+    assert report.resumed_shards in (before, before - 1)
     assert report.counts == undisturbed.report.counts
     assert Manifest(directory).canonical_digest() == undisturbed.manifest.canonical_digest()
     objects = [path.name for path in (root / "objects").rglob("*.*") if not path.name.startswith(".tmp-")]

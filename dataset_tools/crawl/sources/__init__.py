@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataset_tools.crawl.items import SourceSettings
+from dataset_tools.crawl.source_settings import SourceSettings
 from dataset_tools.crawl.sources.archive import ArchiveSource
 from dataset_tools.crawl.sources.coco import CocoSource
 from dataset_tools.crawl.sources.dataset import DatasetSource

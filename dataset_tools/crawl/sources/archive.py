@@ -18,7 +18,8 @@ from dataset_tools.core.published import Fault
 from dataset_tools.core.reasons import Reason
 from dataset_tools.core.record import sorted_pairs
 from dataset_tools.core.text import storable
-from dataset_tools.crawl.items import Listing, SourceItem, SourceSettings
+from dataset_tools.crawl.items import Listing, SourceItem
+from dataset_tools.crawl.source_settings import SourceSettings
 
 SIBLING_MAX_BYTES = 1024 * 1024
 _SIBLINGS = ("json", "txt", "cls")

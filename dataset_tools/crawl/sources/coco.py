@@ -15,7 +15,8 @@ from dataset_tools.core.published import Fault
 from dataset_tools.core.reasons import Reason
 from dataset_tools.core.record import Split
 from dataset_tools.core.text import storable
-from dataset_tools.crawl.items import Listing, SourceItem, SourceSettings
+from dataset_tools.crawl.items import Listing, SourceItem
+from dataset_tools.crawl.source_settings import SourceSettings
 from dataset_tools.formats.coco_tables import CocoPicture, Stray, read_pictures
 from dataset_tools.formats.reading import ReadOptions
 

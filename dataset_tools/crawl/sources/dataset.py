@@ -17,7 +17,8 @@ from dataset_tools.core.published import Annotation, Fault, Labels
 from dataset_tools.core.reasons import Reason
 from dataset_tools.core.record import Pairs, Split, sorted_pairs
 from dataset_tools.core.text import storable
-from dataset_tools.crawl.items import PARENT_ID, Listing, SourceItem, SourceSettings
+from dataset_tools.crawl.items import PARENT_ID, Listing, SourceItem
+from dataset_tools.crawl.source_settings import SourceSettings
 from dataset_tools.formats.detect import AUTO, detect_format
 from dataset_tools.formats.reading import Facts, FoundPicture, Problem, ReadOptions
 from dataset_tools.formats.registry import find_format

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Literal
 
 from dataset_tools.core.local_files import require_folder, walk
-from dataset_tools.crawl.items import Licence, Listing, SourceItem, SourceSettings
+from dataset_tools.crawl.items import Listing, SourceItem
+from dataset_tools.crawl.source_settings import Licence, SourceSettings
 
 
 class FolderSource(SourceSettings):

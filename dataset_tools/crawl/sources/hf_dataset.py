@@ -21,7 +21,8 @@ from dataset_tools.core.published import Content, Fault, Held, Labels
 from dataset_tools.core.reasons import Reason
 from dataset_tools.core.record import Split, sorted_pairs
 from dataset_tools.core.text import storable
-from dataset_tools.crawl.items import Listing, SourceItem, SourceSettings
+from dataset_tools.crawl.items import Listing, SourceItem
+from dataset_tools.crawl.source_settings import SourceSettings
 from dataset_tools.crawl.sources.pairs import mask_labels
 
 WINDOW_ROWS = 64

@@ -19,7 +19,8 @@ from dataset_tools.core.masks import BoolMask, mask_to_rle
 from dataset_tools.core.published import Fault, Labels
 from dataset_tools.core.reasons import Reason
 from dataset_tools.core.record import Instance, Pairs, Split, sorted_pairs
-from dataset_tools.crawl.items import Licence, Listing, SourceItem, SourceSettings
+from dataset_tools.crawl.items import Listing, SourceItem
+from dataset_tools.crawl.source_settings import Licence, SourceSettings
 
 LOSSLESS_FORMATS = ("PNG", "BMP", "GIF", "TIFF")
 THRESHOLD = 127  # a grey value above it is foreground

@@ -13,7 +13,8 @@ from dataset_tools.core.local_files import require_file
 from dataset_tools.core.published import Fault
 from dataset_tools.core.reasons import Reason
 from dataset_tools.core.text import storable
-from dataset_tools.crawl.items import Listing, SourceItem, SourceSettings
+from dataset_tools.crawl.items import Listing, SourceItem
+from dataset_tools.crawl.source_settings import SourceSettings
 
 _LICENCE_COLUMNS = ("licence", "license")
 

@@ -19,8 +19,9 @@ from dataset_tools.core.record import sorted_pairs
 from dataset_tools.core.text import storable
 from dataset_tools.core.tombstones import STAND_IN
 from dataset_tools.crawl.html_pages import read_page
-from dataset_tools.crawl.items import Listing, SourceItem, SourceSettings, WebPage, taken_down
+from dataset_tools.crawl.items import Listing, SourceItem, WebPage, taken_down
 from dataset_tools.crawl.paging import Memory, licence_of_url, short
+from dataset_tools.crawl.source_settings import SourceSettings
 
 
 class WebPagesSource(SourceSettings):
