@@ -154,7 +154,7 @@ def _loading(settings: ExportSettings) -> str:
         parts.append(
             "```python\nimport numpy as np\nfrom datasets import load_dataset\n\n"
             'dataset = load_dataset("path/to/this/folder", split="train")\n'
-            'image = dataset[0]["image"]              # PIL image\n'
+            'image = dataset[0]["image"]  # PIL image\n'
             'label_ids = np.array(dataset[0]["mask"])  # (H, W), ids of the table above\n```\n\n'
             'The masks are palette pictures: `np.array` gives the ids, `.convert("L")` would give grey '
             "values."
