@@ -33,7 +33,9 @@ def nurse(channel: socket.socket) -> None:
     `("reap", process id, seconds)`, answered with the exit status, negative for a signal: a worker that lives
     on after so many seconds is killed; or `("load", function)`, not answered, for forks that will come.
     """
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to the whole group; the parent ends us
+    # Both go to the whole group; the parent still needs the syncs under way, and ends us.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
     channel.setblocking(True)
     while True:
         head, handles, _, _ = socket.recv_fds(channel, _LENGTH.size, 1)

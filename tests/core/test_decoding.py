@@ -95,6 +95,13 @@ def test_a_worker_killed_from_outside_is_given_one_more_try(pool: WorkerPool) ->
     assert other == 4
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_what_tells_the_whole_group_to_stop_takes_no_worker_from_the_parent(
+    pool: WorkerPool, number: int
+) -> None:
+    assert run(pool, (signal.raise_signal, number), (abs, -4)) == [None, 4]
+
+
 def test_the_second_try_may_succeed(pool: WorkerPool, tmp_path: Path) -> None:
     # The first try takes the file away and dies; the second finds nothing to take and is done.
     mark = tmp_path / "mark"
